@@ -1,0 +1,1 @@
+"""gpukit inside other frameworks; each module needs its framework installed."""

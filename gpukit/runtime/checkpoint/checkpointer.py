@@ -1,0 +1,305 @@
+"""Checkpointer: exact resume for a plain PyTorch loop.
+
+::
+
+    ckpt = Checkpointer(model=model, optimizer=optimizer, scheduler=scheduler)
+    for epoch in ckpt.epochs(epochs):
+        for batch in ckpt.batches(loader):
+            ...
+            ckpt.log(loss=loss)
+        scheduler.step()
+
+A *safe point* is where the loop asks for the next batch, and the end of an epoch. Only there is
+state saved, and only there does the process leave after SIGTERM. After a resume the body of the
+interrupted epoch is entered at its top; its ``batches`` loops that were complete yield nothing,
+and the interrupted one goes on with the next batch.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from gpukit.errors import StoreError
+from gpukit.runtime.context import Preempted, current
+
+from . import rng
+from .agreement import Request
+from .engine import Engine, FencedError, Loaded, Saved
+from .loader import Source, source_of
+from .metrics import Metrics
+from .setup import open_agreement, open_engine, save_interval
+from .state import Registry
+
+__all__ = ["Checkpointer", "Position", "Resume"]
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where in the loops training is.
+
+    Attributes:
+        step: safe points passed in batch loops, over all epochs.
+        epoch: the epoch, from 0.
+        loop: which ``batches`` loop of the epoch, from 0.
+        batch: batches done in that loop; None where the loop has not begun.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    loop: int = 0
+    batch: int | None = None
+
+
+@dataclass(frozen=True)
+class Resume:
+    """What was restored: the step and epoch to go on from, and damaged checkpoints passed over."""
+
+    step: int
+    epoch: int
+    seconds: float
+    skipped: tuple[str, ...]
+
+
+class Checkpointer:
+    """Saves and restores training so that an interruption changes nothing but the time.
+
+    Restores on construction when the run has a checkpoint. Outside of a run it saves and
+    restores nothing, unless ``directory`` is given.
+
+    Args:
+        model: and ``optimizer``, ``scheduler``, ``scaler``: what to keep; any may be left out.
+        directory: where to keep checkpoints outside of a run.
+        every: seconds, or ``"10m"``: an upper bound on lost work; default: the job's
+            ``checkpoint_every``, else 10 minutes.
+        every_steps: save after so many steps as well.
+        keep: how many checkpoints are kept.
+        objects: more things to keep, by name: anything with ``state_dict`` and
+            ``load_state_dict``, or a random number generator.
+
+    Raises:
+        CheckpointError: an object has no state; the checkpoint does not fit the objects
+            (``model-changed``); no checkpoint is intact.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: Any = None,
+        optimizer: Any = None,
+        scheduler: Any = None,
+        scaler: Any = None,
+        directory: Any = None,
+        every: str | float | None = None,
+        every_steps: int | None = None,
+        keep: int = 2,
+        **objects: Any,
+    ) -> None:
+        self._ctx = current()
+        known = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
+        self._registry = Registry({**known, **objects})
+        self._engine = open_engine(self._ctx, directory, keep)
+        self._agreement = open_agreement(self._ctx)
+        self._metrics = Metrics(self._ctx)
+        self._every = save_interval(self._ctx, every)
+        self._every_steps = every_steps
+        self._position = Position()
+        self._resume_at: Position | None = None
+        self._resume_rng: dict[str, Any] = {}
+        self._resume_loop: dict[str, Any] = {}
+        self._loop: dict[str, Any] | None = None
+        self._sources: dict[int, Source] = {}
+        self._source_states: dict[int, Any] = {}
+        self._total: int | None = None
+        self._loops = 0
+        self._epochs = 1
+        self._saved: Saved | None = None
+        self._saved_at = time.monotonic()
+        self.resumed: Resume | None = None
+        if self._ctx is not None:
+            self._ctx.checkpointing = True
+        self._restore()
+
+    @property
+    def step(self) -> int:
+        """Safe points passed in batch loops so far, over all epochs and attempts."""
+        return self._position.step
+
+    @property
+    def epoch(self) -> int:
+        """The epoch, from 0."""
+        return self._position.epoch
+
+    @property
+    def stopping(self) -> bool:
+        """SIGTERM has come: the process leaves at the next safe point."""
+        return self._ctx is not None and self._ctx.stop_requested
+
+    def epochs(self, count: int) -> Iterator[int]:
+        """Yield the epochs that are still to do, beginning with the interrupted one."""
+        first = self._position.epoch
+        for epoch in range(first, count):
+            self._epochs = count
+            self._loops = 0
+            if self._resume_at is not None:
+                rng.restore(self._resume_rng)
+            self._at_rest()
+            yield epoch
+            self._resume_at = None
+            self._loop = None
+            self._position = Position(self._position.step, epoch + 1)
+            self._safe_point()
+
+    def batches(self, loader: Iterable[Any]) -> Iterator[Any]:
+        """Yield the batches of ``loader`` that are still to do in this epoch.
+
+        Exact with shuffling and worker processes: see :mod:`.loader`. The loader of one place in
+        the epoch must be the same in every attempt.
+        """
+        index, self._loops = self._loops, self._loops + 1
+        at = self._resume_at
+        if at is not None and (index < at.loop):
+            return
+        resumed = at is not None and at.batch is not None
+        skip = (at.batch or 0) if at is not None else 0
+        self._resume_at = None
+        self._sources[index] = source = source_of(loader)
+        self._estimate_total(loader)
+        if resumed:
+            rng.restore(self._resume_loop["rng"])
+        self._loop = {"rng": rng.capture()}
+        self._position = replace(self._position, loop=index, batch=skip)
+        self._at_rest()
+        state = self._source_states.pop(index, None)
+        restore = (lambda: rng.restore(self._resume_rng)) if resumed else (lambda: None)
+        for batch in source.iterate(skip if resumed else None, state, restore):
+            yield batch
+            here = self._position
+            self._position = replace(here, step=here.step + 1, batch=(here.batch or 0) + 1)
+            self._safe_point()
+        self._loop = None
+        self._position = replace(self._position, loop=index + 1, batch=None)
+
+    def log(self, **metrics: Any) -> None:
+        """Report metrics of this step; numbers or 0-dim tensors. Never waits for the GPU."""
+        self._metrics.log(metrics)
+
+    def save(self) -> int:
+        """Save now and return the step; call it between batches or after an epoch.
+
+        Raises:
+            OSError, StoreError: the store failed; older checkpoints are untouched.
+        """
+        if self._engine is not None:
+            self._save(self._engine)
+        return self._position.step
+
+    def _at_rest(self) -> None:
+        """Leave before a loop begins, if SIGTERM has come; ranks wait for a common step."""
+        if self.stopping and self._ctx is not None and self._ctx.world_size == 1:
+            self._final_save()
+            self._leave()
+
+    def _safe_point(self) -> None:
+        self._metrics.at(self._position.step, self._position.epoch, self._total)
+        action = self._agreement.at(self._position.step, self._wanted())
+        if action == "save":
+            self._try_save()
+        elif action == "stop":
+            self._final_save()
+            self._leave()
+
+    def _wanted(self) -> Request | None:
+        if self.stopping:
+            return "stop"
+        if self._engine is None:
+            return None
+        fresh = self._saved is None or self._saved.step != self._position.step
+        by_steps = fresh and self._every_steps and self._position.step % self._every_steps == 0
+        by_time = time.monotonic() - self._saved_at >= self._every
+        return "save" if by_steps or by_time else None
+
+    def _final_save(self) -> None:
+        """Save before leaving, where it fits into what is left of the grace period."""
+        if self._engine is None or self._ctx is None:
+            return
+        if self._saved is not None:
+            if self._saved.step == self._position.step:
+                return
+            if self._ctx.world_size == 1 and self._saved.seconds * 1.5 > self._ctx.remaining():
+                _say(f"no time for a last save ({self._saved.seconds:.1f} s): leaving at once")
+                return
+        self._try_save()
+
+    def _leave(self) -> None:
+        if self._ctx is not None:
+            self._ctx.send({"event": "stopped", "step": self._position.step})
+        raise Preempted
+
+    def _try_save(self) -> None:
+        if self._engine is None:
+            return
+        try:
+            self._save(self._engine)
+        except FencedError:
+            raise
+        except (OSError, StoreError) as error:
+            self._saved_at = time.monotonic()
+            _say(f"checkpoint of step {self._position.step} failed, training goes on: {error}")
+            if self._ctx is not None:
+                step = self._position.step
+                self._ctx.send({"event": "save-failed", "step": step, "message": str(error)})
+
+    def _save(self, engine: Engine) -> None:
+        self._saved = engine.save(self._position.step, self._capture())
+        self._saved_at = time.monotonic()
+        if self._ctx is not None:
+            self._ctx.send({"event": "durable", **asdict(self._saved)})
+
+    def _capture(self) -> dict[str, Any]:
+        return {
+            "objects": self._registry.capture(),
+            "gradients": self._registry.live_gradients(),
+            "rng": rng.capture(),
+            "loop": self._loop,
+            "loaders": {index: source.state() for index, source in self._sources.items()},
+            "position": asdict(self._position),
+        }
+
+    def _restore(self) -> None:
+        loaded = self._engine.load_newest() if self._engine is not None else None
+        if loaded is not None:
+            self._apply(loaded)
+        if self._ctx is not None:
+            seconds = loaded.seconds if loaded is not None else 0.0
+            self._ctx.send({"event": "restored", "step": self.step, "seconds": seconds})
+
+    def _apply(self, loaded: Loaded) -> None:
+        for skipped in loaded.skipped:
+            _say(f"passed over a damaged checkpoint: {skipped}")
+        state = loaded.state
+        self._registry.restore(state["objects"])
+        self._registry.restore_gradients(state["gradients"])
+        self._position = Position(**state["position"])
+        self._resume_at = self._position
+        self._resume_rng = state["rng"]
+        self._resume_loop = state["loop"] or {}
+        self._source_states = dict(state["loaders"])
+        rng.restore(self._resume_rng)
+        self._saved = Saved(self.step, 0, loaded.seconds)
+        self.resumed = Resume(self.step, self.epoch, loaded.seconds, loaded.skipped)
+
+    def _estimate_total(self, loader: Any) -> None:
+        try:
+            per_epoch = len(loader)
+        except TypeError:
+            return
+        if self._loops == 1 and per_epoch:
+            self._total = per_epoch * self._epochs
+
+
+def _say(text: str) -> None:
+    print(f"gpukit: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,135 @@
+"""Nested Python state as JSON plus tensors, and back: no pickle, nothing executed.
+
+Tensors and numpy arrays leave the tree and go to the tensor file; what stays is JSON with a tag
+where JSON has no word for it (tuples, non-string keys, bytes, non-finite floats).
+"""
+
+from __future__ import annotations
+
+import base64
+import collections
+import math
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from gpukit.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Json", "decode", "encode"]
+
+Json = Any
+_TAG = "$"
+
+
+def encode(value: object, tensors: dict[str, torch.Tensor], path: str) -> Json:
+    """Return ``value`` as JSON; its tensors are put into ``tensors`` under their paths.
+
+    Raises:
+        CheckpointError: something that cannot be kept, named by its path.
+    """
+    if value is None or isinstance(value, bool | str) or type(value) is int:
+        return value
+    if type(value) is float:
+        return value if math.isfinite(value) else {_TAG: "float", "v": repr(value)}
+    if isinstance(value, dict):
+        return _encode_dict(value, tensors, path)
+    if isinstance(value, list):
+        return [encode(v, tensors, f"{path}.{i}") for i, v in enumerate(value)]
+    if type(value) in (tuple, set, frozenset, collections.deque):
+        kind = type(value).__name__
+        items = [encode(v, tensors, f"{path}.{i}") for i, v in enumerate(value)]  # type: ignore[arg-type, var-annotated]
+        return {_TAG: kind, "v": items}
+    if isinstance(value, bytes):
+        return {_TAG: "bytes", "v": base64.b64encode(value).decode()}
+    return _encode_foreign(value, tensors, path)
+
+
+def _encode_dict(value: dict[Any, Any], tensors: dict[str, torch.Tensor], path: str) -> Json:
+    if all(isinstance(k, str) for k in value) and _TAG not in value:
+        return {k: encode(v, tensors, f"{path}.{k}") for k, v in value.items()}
+    pairs = [
+        [encode(k, tensors, f"{path}.key"), encode(v, tensors, f"{path}.{k}")]
+        for k, v in value.items()
+    ]
+    return {_TAG: "dict", "v": pairs}
+
+
+def _encode_foreign(value: object, tensors: dict[str, torch.Tensor], path: str) -> Json:
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        if value.dtype is torch.complex128:  # a dtype that safetensors has no word for
+            tensors[path] = torch.view_as_real(value.detach().resolve_conj())
+            return {_TAG: "complex128", "v": path}
+        tensors[path] = value.detach()
+        return {_TAG: "tensor", "v": path}
+    if isinstance(value, torch.dtype):
+        return {_TAG: "dtype", "v": str(value).removeprefix("torch.")}
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, numpy.ndarray | numpy.generic):
+        array = numpy.asarray(value)
+        if not array.dtype.hasobject:
+            tensors[path] = torch.frombuffer(
+                bytearray(array.tobytes()) or bytearray(1), dtype=torch.uint8
+            )
+            return {
+                _TAG: "ndarray", "v": path, "dtype": array.dtype.str, "shape": list(array.shape),
+                "scalar": isinstance(value, numpy.generic),
+            }  # fmt: skip
+    raise CheckpointError(
+        "state-unsupported",
+        f"{path} is a {type(value).__module__}.{type(value).__qualname__}, "
+        "which a checkpoint cannot hold",
+        "keep numbers, text, lists, dicts, tensors and numpy arrays in a state_dict",
+    )
+
+
+def decode(value: Json, tensors: dict[str, torch.Tensor]) -> Any:
+    """Return the state that :func:`encode` was given."""
+    if isinstance(value, list):
+        return [decode(v, tensors) for v in value]
+    if not isinstance(value, dict):
+        return value
+    tag = value.get(_TAG)
+    if tag is None:
+        return {k: decode(v, tensors) for k, v in value.items()}
+    return _DECODERS[tag](value, tensors)
+
+
+def _decode_ndarray(value: Json, tensors: dict[str, torch.Tensor]) -> Any:
+    import numpy
+
+    dtype, shape = numpy.dtype(value["dtype"]), tuple(value["shape"])
+    raw = bytes(tensors[value["v"]].numpy())[: dtype.itemsize * math.prod(shape)]
+    array = numpy.frombuffer(raw, dtype=dtype).reshape(shape).copy()
+    return array[()] if value["scalar"] else array
+
+
+def _decode_complex(value: Json, tensors: dict[str, torch.Tensor]) -> Any:
+    import torch
+
+    return torch.view_as_complex(tensors[value["v"]])
+
+
+def _decode_dtype(value: Json, _: dict[str, torch.Tensor]) -> Any:
+    import torch
+
+    return getattr(torch, value["v"])
+
+
+_DECODERS: dict[str, Callable[[Json, dict[str, Any]], Any]] = {
+    "float": lambda v, _: float(v["v"]),
+    "tuple": lambda v, t: tuple(decode(i, t) for i in v["v"]),
+    "set": lambda v, t: {decode(i, t) for i in v["v"]},
+    "frozenset": lambda v, t: frozenset(decode(i, t) for i in v["v"]),
+    "deque": lambda v, t: collections.deque(decode(i, t) for i in v["v"]),
+    "bytes": lambda v, _: base64.b64decode(v["v"]),
+    "dict": lambda v, t: {decode(k, t): decode(i, t) for k, i in v["v"]},
+    "tensor": lambda v, t: t[v["v"]],
+    "complex128": _decode_complex,
+    "ndarray": _decode_ndarray,
+    "dtype": _decode_dtype,
+}

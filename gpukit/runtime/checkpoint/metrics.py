@@ -1,0 +1,68 @@
+"""Progress and metrics on their way to the supervisor, without waiting for the GPU."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+from gpukit.runtime.context import Context
+
+__all__ = ["Metrics"]
+
+_INTERVAL = 0.5
+
+
+class Metrics:
+    """Throttles step events, and reads metrics only when they are there already.
+
+    Args:
+        ctx: the run; None outside of one, where nothing is sent.
+    """
+
+    def __init__(self, ctx: Context | None) -> None:
+        self._ctx = ctx
+        self._sent_at = -math.inf
+        self._pending: dict[str, Any] = {}
+        self._copied: Any = None
+
+    def log(self, metrics: dict[str, Any]) -> None:
+        """Take note of this step's metrics; a GPU tensor is copied in the background."""
+        if self._ctx is None or self._pending or time.monotonic() - self._sent_at < _INTERVAL:
+            return
+        self._pending = {name: _detached(value) for name, value in metrics.items()}
+        if any(getattr(v, "is_cuda", False) for v in metrics.values()):
+            import torch
+
+            self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._copied.record()
+
+    def at(self, step: int, epoch: int, total: int | None) -> None:
+        """Send a step event if one is due; metrics go with it once their copy has arrived."""
+        if self._ctx is None:
+            return
+        now = time.monotonic()
+        if now - self._sent_at < _INTERVAL:
+            return
+        metrics: dict[str, float] = {}
+        if self._pending and (self._copied is None or self._copied.query()):
+            metrics = {k: n for k, v in self._pending.items() if (n := _number(v)) is not None}
+            self._pending, self._copied = {}, None
+        self._sent_at = now
+        self._ctx.send(
+            {"event": "step", "step": step, "total": total, "epoch": epoch, "metrics": metrics}
+        )
+
+
+def _detached(value: Any) -> Any:
+    if getattr(value, "is_cuda", False):
+        return value.detach().to("cpu", non_blocking=True)
+    return value.detach().clone() if hasattr(value, "detach") else value
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+    return number if math.isfinite(number) else None

@@ -1,0 +1,167 @@
+"""What the user's process knows of the run that it is part of.
+
+The trainer enters a :class:`Context` once; ``output_dir``, ``run_info`` and the Checkpointer read
+it. Outside of a run there is none, and everything still works. Standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from gpukit.contract import Env, Task
+
+__all__ = ["Context", "Preempted", "RunInfo", "current", "enter", "output_dir", "run_info"]
+
+_OUTPUTS = "outputs"
+
+
+class Preempted(BaseException):
+    """Leaves the user's function at a safe point after SIGTERM; never to be caught by it."""
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """The run that the calling process is part of.
+
+    Attributes:
+        run: name of the run, the same for all of its attempts.
+        attempt: number of this attempt, from 1.
+        rank: rank of this process.
+        world_size: number of trainer processes.
+    """
+
+    run: str
+    attempt: int
+    rank: int
+    world_size: int
+
+
+@dataclass
+class Context:
+    """The trainer's side of its supervisor: events out, the request to stop in.
+
+    Attributes:
+        task: what the runtime was told.
+        store: directory or URL of the run.
+        work: scratch directory of the pod.
+        attempt: number of the attempt, from 1; it fences off older writers.
+        pod_uid: who writes.
+        rank: rank of this process.
+        world_size: number of trainer processes.
+        stop_requested: SIGTERM has come; leave at the next safe point.
+        stop_deadline: ``time.monotonic()`` until which the process must have left.
+        checkpointing: a Checkpointer is active, so SIGTERM waits for its safe point.
+        in_user_code: the function runs; SIGTERM may leave it by raising :class:`Preempted`.
+    """
+
+    task: Task
+    store: str
+    work: Path
+    attempt: int
+    pod_uid: str = ""
+    rank: int = 0
+    world_size: int = 1
+    channel: int | None = None
+    stop_requested: bool = False
+    stop_deadline: float | None = None
+    checkpointing: bool = False
+    in_user_code: bool = False
+    _sending: threading.Lock = field(default_factory=threading.Lock)
+
+    def send(self, event: Mapping[str, object]) -> None:
+        """Send one event to the supervisor; a supervisor that is gone is not an error here."""
+        if self.channel is None:
+            return
+        line = json.dumps(event, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+        with self._sending:
+            try:
+                while line:
+                    line = line[os.write(self.channel, line) :]
+            except OSError as error:
+                self.channel = None
+                print(f"gpukit: the supervisor is gone ({error})", file=sys.stderr)
+
+    def on_sigterm(self, _signal: int, _frame: FrameType | None) -> None:
+        """Ask for the stop; leave at once where nobody would look at the request."""
+        if self.stop_requested:
+            return
+        self.stop_deadline = time.monotonic() + stop_budget(self.task.grace)
+        self.stop_requested = True
+        if self.in_user_code and not self.checkpointing:
+            raise Preempted
+
+    def remaining(self) -> float:
+        """Return the seconds until this process must have left; infinite without a request."""
+        if self.stop_deadline is None:
+            return float("inf")
+        return self.stop_deadline - time.monotonic()
+
+
+def stop_budget(grace: float) -> float:
+    """Return the seconds that a process may use after SIGTERM: the grace less a margin."""
+    return max(grace - min(2.0, grace / 5), 0.0)
+
+
+_current: Context | None = None
+
+
+def current() -> Context | None:
+    """Return the context of this process; None outside of a run."""
+    return _current
+
+
+def enter(environ: Mapping[str, str]) -> Context:
+    """Make this process part of the run that ``environ`` describes, and handle SIGTERM."""
+    global _current
+    channel = environ.get(Env.CHANNEL)
+    _current = Context(
+        task=Task.from_json(Path(environ[Env.TASK]).read_text(encoding="utf-8")),
+        store=environ[Env.STORE],
+        work=Path(environ[Env.WORK]),
+        attempt=int(environ[Env.ATTEMPT]),
+        pod_uid=environ.get(Env.POD_UID, ""),
+        rank=int(environ.get("RANK", "0")),
+        world_size=int(environ.get("WORLD_SIZE", "1")),
+        channel=int(channel) if channel else None,
+    )
+    signal.signal(signal.SIGTERM, _current.on_sigterm)
+    os.register_at_fork(after_in_child=_leave)
+    return _current
+
+
+def _leave() -> None:
+    """Make a forked child (a data loader's worker) an ordinary process that SIGTERM ends."""
+    if _current is not None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _current.channel = None
+
+
+def run_info() -> RunInfo | None:
+    """Return which run, attempt and rank this process is; None outside of a run."""
+    ctx = _current
+    return ctx and RunInfo(ctx.task.run, ctx.attempt, ctx.rank, ctx.world_size)
+
+
+def output_dir() -> Path:
+    """Return the directory whose files are kept with the run, and make it.
+
+    Outside of a run it is ``outputs`` under the current directory. Where the run's store is an
+    object store it is a local folder that the runtime uploads when the attempt ends.
+    """
+    if _current is None:
+        path = Path(_OUTPUTS)
+    elif "://" in _current.store:
+        path = _current.work / _OUTPUTS
+    else:
+        path = Path(_current.store) / _OUTPUTS
+    path.mkdir(parents=True, exist_ok=True)
+    return path
