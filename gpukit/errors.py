@@ -34,6 +34,8 @@ __all__ = [
     "did_you_mean",
 ]
 
+_LONGEST = 2000
+
 
 class GpukitError(Exception):
     """An error for a person: what is wrong, where, and what to do.
@@ -47,6 +49,8 @@ class GpukitError(Exception):
     exit_code = 1
 
     def __init__(self, id: str, message: str, hint: str) -> None:
+        if len(message) > _LONGEST:  # it repeats a value that nobody wants to read
+            message = f"{message[: _LONGEST // 2]} … {message[-_LONGEST // 2 :]}"
         super().__init__(message)
         self.id = id
         self.message = message

@@ -45,7 +45,7 @@ def parse_profile(text: str) -> Profile:
         SpecError: not of one of these forms, or a count that cannot be.
     """
     word, colon, number = text.strip().lower().partition(":")
-    if colon and (not number.isdigit() or not 1 <= int(number) <= 16):
+    if colon and (not (number.isascii() and number.isdigit()) or not 1 <= int(number) <= 16):
         raise SpecError(
             "profile-count", f"profile={text!r}: {number!r} is not a number of GPUs in one pod",
             'write a whole number from 1 to 16, as in "h100:2"; for a part of a GPU use '

@@ -27,6 +27,7 @@ _DECIMAL = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
 _BYTES = re.compile(r"(\d+(?:\.\d+)?)([A-Za-z]*)")
 _CPU = re.compile(r"(\d+(?:\.\d+)?)(m?)")
 _SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+_MOST_MONEY = Decimal(10**9)
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 
@@ -141,7 +142,7 @@ def parse_money(value: str | int | Decimal, what: str = "max_cost") -> Decimal:
         amount = Decimal(text) if not isinstance(value, bool | float) else Decimal("NaN")
     except InvalidOperation:
         amount = Decimal("NaN")
-    if not amount.is_finite() or amount <= 0:
+    if not amount.is_finite() or not Decimal("0.01") <= amount <= _MOST_MONEY:
         raise SpecError(
             "quantity-money", f"{what}={value!r} is not an amount of US dollars",
             'write "$40" or "40.50"',

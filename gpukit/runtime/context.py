@@ -148,7 +148,9 @@ def _leave() -> None:
 def run_info() -> RunInfo | None:
     """Return which run, attempt and rank this process is; None outside of a run."""
     ctx = _current
-    return ctx and RunInfo(ctx.task.run, ctx.attempt, ctx.rank, ctx.world_size)
+    if ctx is None:
+        return None
+    return RunInfo(ctx.task.run, ctx.attempt, ctx.rank, ctx.world_size)
 
 
 def output_dir() -> Path:

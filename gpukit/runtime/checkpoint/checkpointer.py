@@ -151,7 +151,7 @@ class Checkpointer:
             self._resume_at = None
             self._loop = None
             self._position = Position(self._position.step, epoch + 1)
-            self._safe_point()
+            self._safe_point(last=True)
 
     def batches(self, loader: Iterable[Any]) -> Iterator[Any]:
         """Yield the batches of ``loader`` that are still to do in this epoch.
@@ -203,8 +203,9 @@ class Checkpointer:
             self._final_save()
             self._leave()
 
-    def _safe_point(self) -> None:
-        self._metrics.at(self._position.step, self._position.epoch, self._total)
+    def _safe_point(self, *, last: bool = False) -> None:
+        last = last or self.stopping
+        self._metrics.at(self._position.step, self._position.epoch, self._total, last=last)
         action = self._agreement.at(self._position.step, self._wanted())
         if action == "save":
             self._try_save()

@@ -109,7 +109,8 @@ class _MapStyle:
         self, skip: int | None, state: Any, on_position: Callable[[], None]
     ) -> Iterator[Any]:
         def reached() -> None:
-            if skip is not None and state is not None:
+            # With workers the sampler ran ahead of the position, and replaying it says where to.
+            if skip is not None and state is not None and self._loader.num_workers == 0:
                 self._set_generators(state["now"])
             on_position()
 
@@ -120,7 +121,6 @@ class _MapStyle:
         if self._inner is None:
             self._inner = self._rebuilt()
         yield from self._inner
-        self._sampler.reach()  # the position may be the very end
 
     def _generators(self) -> list[torch.Generator]:
         import torch
@@ -182,12 +182,11 @@ class _ResumableSampler:
     def __iter__(self) -> Iterator[Any]:
         base = _loop_seed() if self._seeded else 0
         draws = _own_draws(self._inner)
-        for number, indices in enumerate(draws):
-            if number < self._skip:
-                continue
-            self.reach()
-            yield _Seeded(indices, _batch_seed(base, number)) if self._seeded else indices
+        for _ in range(self._skip):
+            next(draws, None)
         self.reach()
+        for number, indices in enumerate(draws, start=self._skip):
+            yield _Seeded(indices, _batch_seed(base, number)) if self._seeded else indices
 
 
 def _own_draws(sampler: Any) -> Iterator[Any]:

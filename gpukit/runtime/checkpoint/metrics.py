@@ -37,12 +37,19 @@ class Metrics:
             self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self._copied.record()
 
-    def at(self, step: int, epoch: int, total: int | None) -> None:
-        """Send a step event if one is due; metrics go with it once their copy has arrived."""
+    def at(self, step: int, epoch: int, total: int | None, *, last: bool = False) -> None:
+        """Send a step event if one is due; metrics go with it once their copy has arrived.
+
+        Args:
+            step: steps done.
+            epoch: the epoch, from 0.
+            total: steps in all, None where nobody knows.
+            last: of an epoch, or before leaving: due in any case.
+        """
         if self._ctx is None:
             return
         now = time.monotonic()
-        if now - self._sent_at < _INTERVAL:
+        if now - self._sent_at < _INTERVAL and not last:
             return
         metrics: dict[str, float] = {}
         if self._pending and (self._copied is None or self._copied.query()):

@@ -1,0 +1,1 @@
+"""The local backend: the same archive, runtime, record and ladder, in subprocesses."""

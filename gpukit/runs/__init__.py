@@ -1,0 +1,1 @@
+"""Runs: what is to run (plan), starting it (submit), and a handle on it."""

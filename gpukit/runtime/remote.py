@@ -1,0 +1,134 @@
+"""A store in an object store (s3://, gs://, az://, memory://), through fsspec."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from gpukit.errors import GpukitError, StoreError
+
+from .keys import check_key
+
+__all__ = ["FsspecStore"]
+
+_PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
+
+
+class FsspecStore:
+    """Objects under a URL; one object is written by one PUT, which is atomic and durable.
+
+    Args:
+        url: such as ``s3://bucket/runs/train-1a2b``.
+
+    Raises:
+        StoreError: fsspec, or the package of the scheme, is not installed.
+    """
+
+    def __init__(self, url: str) -> None:
+        scheme = url.partition("://")[0]
+        try:
+            import fsspec
+        except ImportError:
+            raise _missing(url, "fsspec " + _PACKAGES.get(scheme, "")) from None
+        try:
+            self._fs: Any
+            self._fs, self._root = fsspec.core.url_to_fs(url, use_listings_cache=False)
+        except ImportError:
+            raise _missing(url, _PACKAGES.get(scheme, scheme)) from None
+        except ValueError as error:
+            raise StoreError(
+                "store-scheme", f"the store {url} has a scheme that is not known: {error}",
+                "use s3://, gs://, az:// or a volume (pvc:NAME, new:SIZE)",
+            ) from None  # fmt: skip
+        self._url = url
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Write ``data`` if there is nothing under ``key``; tell whether this call did it."""
+        path = self._path(key)
+        with self._translated():
+            if self._fs.exists(path):
+                return False
+            try:
+                self._fs.pipe_file(path, data, mode="create")
+            except FileExistsError:
+                return False
+            except (TypeError, NotImplementedError):  # a file system without a conditional PUT
+                self._fs.pipe_file(path, data)
+                return bool(self._fs.cat_file(path) == data)
+        return True
+
+    def put(self, key: str, data: bytes) -> None:
+        """Replace what is under ``key``, atomically; durable on return."""
+        path = self._path(key)
+        with self._translated():
+            self._fs.pipe_file(path, data)
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Replace what is under ``key`` by the content of a local file, streamed."""
+        target = self._path(key)
+        with self._translated():
+            self._fs.put_file(str(path), target)
+
+    def get(self, key: str) -> bytes | None:
+        """Return what is under ``key``; None where there is nothing."""
+        path = self._path(key)
+        with self._translated(), suppress(FileNotFoundError):
+            return bytes(self._fs.cat_file(path))
+        return None
+
+    @contextmanager
+    def open_write(self, key: str) -> Iterator[BinaryIO]:
+        """Write a large object in parts; it appears when all of it is there."""
+        path = self._path(key)
+        with self._translated(), self._fs.open(path, "wb") as file:
+            yield file
+
+    def open_read(self, key: str) -> AbstractContextManager[BinaryIO]:
+        """Read a large object from its beginning."""
+        path = self._path(key)
+        with self._translated():
+            file = cast(BinaryIO, self._fs.open(path, "rb", cache_type="readahead"))
+        return file  # noqa: RET504 - a context manager may swallow, for all mypy knows
+
+    def list(self, prefix: str) -> list[str]:
+        """Return the keys that start with ``prefix``, sorted."""
+        root = self._root.rstrip("/") + "/"
+        folder = (root + prefix.rpartition("/")[0]).rstrip("/")
+        found: list[str] = []
+        with self._translated(), suppress(FileNotFoundError):
+            self._fs.invalidate_cache()
+            found = self._fs.find(folder)
+        keys = (path[len(root) :] for path in found if path.startswith(root))
+        return sorted(key for key in keys if key.startswith(prefix))
+
+    def delete(self, prefix: str) -> None:
+        """Remove ``prefix`` and everything below ``prefix/``; nothing there is no error."""
+        path = self._path(prefix.rstrip("/"))
+        with self._translated(), suppress(FileNotFoundError):
+            self._fs.rm(path, recursive=True)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn what any cloud's client may raise into one error for a person."""
+        try:
+            yield
+        except GpukitError:
+            raise
+        except Exception as error:
+            raise StoreError(
+                "store-unusable",
+                f"the store {self._url} cannot be used: {type(error).__name__}: {error}",
+                "look at the credentials of the pod (secrets=…) and at the bucket",
+            ) from error
+
+    def _path(self, key: str) -> str:
+        return f"{self._root.rstrip('/')}/{check_key(key)}"
+
+
+def _missing(url: str, packages: str) -> StoreError:
+    return StoreError(
+        "store-package", f"the store {url} needs a package that is not installed: {packages}",
+        f"add it to the image, or to the job: packages=[{', '.join(map(repr, packages.split()))}]",
+    )  # fmt: skip

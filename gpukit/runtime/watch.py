@@ -1,0 +1,188 @@
+"""Watch the trainers until they have left: signals in, events in, limits kept, one ending out."""
+
+from __future__ import annotations
+
+import select
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from gpukit.contract import Task
+from gpukit.ladder import Cause
+
+from . import log
+from .budget import Budget
+from .context import stop_budget
+from .ending import Ending, oom_kills
+from .launch import Trainer
+from .processes import reap
+from .progress import Tracker
+from .signals import STOP_SIGNALS, SignalPipe
+
+__all__ = ["Watch"]
+
+_TICK = 1.0  # how often the budgets are looked at
+_LINGER = 60.0  # for atexit hooks and uploads of libraries, after the function has ended
+_PEERS = 5.0  # for the other ranks, after one has failed
+_HANG_GRACE = 10.0
+_UNKILLABLE = 10.0  # a process in a dead network mount or driver is not waited for longer
+
+
+class Watch:
+    """The supervisor's loop over the trainers of one attempt.
+
+    Args:
+        task: its limits count here.
+        signals: where SIGTERM and SIGCHLD arrive.
+        tracker: follows rank 0.
+        budget: what may still be used.
+        finish: makes the result durable; returns why it could not, or None.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        signals: SignalPipe,
+        tracker: Tracker,
+        budget: Budget,
+        finish: Callable[[Any], Ending | None],
+    ) -> None:
+        self._task = task
+        self._signals = signals
+        self._tracker = tracker
+        self._budget = budget
+        self._finish = finish
+        self._trainers: list[Trainer] = []
+        self._began = time.monotonic()
+        self._oom_kills = oom_kills()
+        self._ending: Ending | None = None  # the first reason to end; it stays
+        self._finished = False
+
+    def run(self, start: Callable[[], list[Trainer]]) -> Ending:
+        """Start the trainers, watch them until all have left, and say why the attempt ended."""
+        self._take_signals()
+        if self._ending is None:
+            self._trainers = start()
+        while any(trainer.running for trainer in self._trainers):
+            self._sleep()
+            self._take_events()
+            self._take_exits()
+            self._take_signals()  # last: what trainers said before it is passed on came of itself
+            self._tracker.beat()
+            self._check_limits()
+            self._kill_overdue()
+        for trainer in self._trainers:
+            trainer.reader.close()
+        return self._conclusion()
+
+    def _sleep(self) -> None:
+        now = time.monotonic()
+        due = [
+            t.kill_at - now
+            for t in self._trainers
+            if t.running and t.kill_at is not None and t.kill_at > now
+        ]
+        handles = [t.reader.handle for t in self._trainers if t.running]
+        select.select([self._signals.handle, *handles], [], [], min([_TICK, *due]))
+
+    def _take_signals(self) -> None:
+        if STOP_SIGNALS & self._signals.arrived():
+            self._stop(Ending(Cause.PREEMPTED, "SIGTERM"), stop_budget(self._task.grace))
+
+    def _take_events(self) -> None:
+        for trainer in self._trainers:
+            for event in trainer.take_events():
+                if trainer.state.rank == 0:
+                    self._tracker.handle(event)
+            self._look_for_failure(trainer)
+        self._look_for_finish()
+
+    def _take_exits(self) -> None:
+        ended = reap()
+        for trainer in self._trainers:
+            if trainer.process.pid in ended:
+                trainer.left(ended[trainer.process.pid])
+        if ended:
+            self._take_events()  # what they said last
+
+    def _look_for_failure(self, trainer: Trainer) -> None:
+        failure = trainer.state.failure(oom_kills() > self._oom_kills)
+        if failure is None or self._ending is not None or self._finished:
+            return
+        self._ending = failure
+        now = time.monotonic()
+        trainer.kill_by(now + _LINGER)
+        for peer in self._trainers:
+            if peer is not trainer:
+                peer.kill_by(now + _PEERS)
+                peer.signal(signal.SIGTERM)
+
+    def _look_for_finish(self) -> None:
+        states = [trainer.state for trainer in self._trainers]
+        if self._finished or not states or not all(state.finished for state in states):
+            return
+        if self._ending and not all(state.said.get("sure", True) for state in states):
+            return  # it returned because it was told to stop: nobody can say that it is done
+        failure = self._finish(states[0].said.get("result"))
+        self._finished = failure is None
+        self._ending = failure or Ending(Cause.FINISHED, "")
+        for trainer in self._trainers:
+            trainer.kill_by(time.monotonic() + _LINGER)
+
+    def _check_limits(self) -> None:
+        if self._ending is not None:
+            return
+        now = time.monotonic()
+        over = self._budget.exceeded(time.time(), now - self._began)
+        last, limit = self._tracker.last_step_at, self._task.hang_timeout
+        if over:
+            self._stop(Ending(Cause.BUDGET, over), stop_budget(self._task.grace))
+        elif limit is not None and last is not None and now - last > limit:
+            log.say(f"no step for {now - last:.0f} s: where each thread is follows")
+            for trainer in self._trainers:
+                trainer.signal(signal.SIGUSR2)
+            reason = f"no step for hang_timeout={limit} s; the stacks are in the log"
+            self._stop(Ending(Cause.HANG, reason), _HANG_GRACE)
+
+    def _stop(self, ending: Ending, patience: float) -> None:
+        """Ask all trainers to leave; a second request changes nothing but the deadline."""
+        first = self._ending is None
+        self._ending = self._ending or ending
+        for trainer in self._trainers:
+            trainer.kill_by(time.monotonic() + patience)
+            if first:
+                trainer.signal(signal.SIGTERM)
+        if first:
+            log.say(f"{ending.reason}: stopping, at most {patience:.0f} s")
+
+    def _kill_overdue(self) -> None:
+        now = time.monotonic()
+        for trainer in self._trainers:
+            if not trainer.running or trainer.kill_at is None or now < trainer.kill_at:
+                continue
+            trainer.signal(signal.SIGKILL)
+            if now >= trainer.kill_at + _UNKILLABLE:
+                log.say(f"process {trainer.process.pid} does not die: it waits in the kernel")
+                trainer.left(-signal.SIGKILL)
+
+    def _conclusion(self) -> Ending:
+        ending = self._ending or Ending(Cause.CRASH, "the trainers left without a word")
+        if ending.cause is not Cause.PREEMPTED or not self._trainers:
+            return ending
+        state = self._trainers[0].state
+        said, failure = state.said.get("event"), state.failure()
+        if said in ("crashed", "fatal") and failure:
+            return replace(
+                failure, cause=ending.cause, reason=f"{ending.reason}; then {failure.reason}"
+            )
+        words = {"stopped": "stopped at a safe point", "finished": _UNSURE}
+        text = words.get(str(said), "did not stop in time" if state.exit_code == -9 else "left")
+        return replace(ending, reason=f"{ending.reason}; {text}")
+
+
+_UNSURE = (
+    "the function returned after it, with a handler of its own or after it caught gpukit's: "
+    "taken for unfinished"
+)

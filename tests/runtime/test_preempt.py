@@ -1,0 +1,66 @@
+"""SIGTERM: a last checkpoint within the grace period, and the exit code that starts the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gpukit.ladder import Cause, ExitCode
+from tests.runtime.exactness import (
+    STEPS,
+    assert_nothing_was_damaged,
+    check_run,
+    final_weights,
+    newest_durable,
+    reference_weights,
+    source,
+)
+from tests.runtime.pod import Run
+from tests.runtime.test_kill import pod_runs_until
+
+MakeRun = Callable[..., Run]
+
+
+def preempted_run(
+    make_run: MakeRun, tmp_path: Path, stops: list[int], patch: str = "none", workers: int = 0
+) -> tuple[Run, Path, dict[int, int]]:
+    """Run with a SIGTERM after each number of executed steps, and to the end."""
+    trace = tmp_path / f"trace-{patch}"
+    arguments = {"trace": str(trace), "pause": 0.002, "workers": workers}
+    run = make_run(source(patch), arguments=arguments, retries=0)
+    began = {}
+    for number, stop in enumerate(stops, start=1):
+        began[number] = newest_durable(run)
+        pod = run.start(index=number)
+        pod_runs_until(pod, trace, stop)
+        pod.terminate()
+        assert pod.wait() == ExitCode.PREEMPTED, pod.output
+        assert pod.message["cause"] == "preempted"
+    began[len(stops) + 1] = newest_durable(run)
+    code, pod = run.run(index=len(stops) + 1)
+    assert code == 0, pod.output
+    return run, trace, began
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_three_preemptions_in_one_epoch_lose_no_step(
+    make_run: MakeRun, tmp_path: Path, workers: int
+) -> None:
+    run, trace, began = preempted_run(make_run, tmp_path, [20, 35, 50], workers=workers)
+    assert final_weights(run) == reference_weights(workers=workers)
+    assert_nothing_was_damaged(run.pods)
+    check_run(run, trace, began, loss_per_attempt=0)
+    assert [a.cause for a in run.record.attempts()] == [*[Cause.PREEMPTED] * 3, Cause.FINISHED]
+    assert run.record.attempts()[-1].progress.last_step == STEPS
+
+
+def test_the_tests_notice_when_a_part_of_the_restore_is_missing(
+    make_run: MakeRun, tmp_path: Path
+) -> None:
+    for patch in ("rng", "optimizer", "position"):
+        run, trace, began = preempted_run(make_run, tmp_path, [25], patch)
+        with pytest.raises(AssertionError):  # noqa: PT012 - either of them notices
+            assert final_weights(run) == reference_weights()
+            check_run(run, trace, began, loss_per_attempt=0)

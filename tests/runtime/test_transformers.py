@@ -1,0 +1,81 @@
+"""The Hugging Face Trainer, interrupted: exact resume, and the right exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from gpukit.ladder import Cause, ExitCode
+from gpukit.runtime.checkpoint.manifest import FOLDER, checkpoint_names
+from gpukit.runtime.store import DirectoryStore
+from tests.runtime.pod import Pod, Run
+
+pytest.importorskip("transformers")
+
+SOURCE = """
+import hashlib
+import torch
+from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
+from gpukit import run_info
+from gpukit.integrations.transformers import GpukitCallback
+
+STOP_AFTER = {1: 7, 2: 11, 3: 14}
+
+class Pace:
+    def __getitem__(self, index):
+        g = torch.Generator().manual_seed(index)
+        ids = torch.randint(0, 90, (8,), generator=g)
+        return {"input_ids": ids, "labels": int(ids.sum() % 2)}
+    def __len__(self):
+        return 48
+
+class Interrupt(GpukitCallback):
+    def on_step_end(self, args, state, control, **kwargs):
+        if interrupted and STOP_AFTER.get(run_info().attempt) == state.global_step:
+            kind = signal.SIGKILL if run_info().attempt == 2 else signal.SIGTERM
+            os.kill(os.getppid() if kind == signal.SIGTERM else os.getpid(), kind)
+            while not self._ctx.stop_requested:
+                time.sleep(0.01)
+        super().on_step_end(args, state, control, **kwargs)
+
+def main(with_interruptions):
+    global interrupted
+    interrupted = with_interruptions
+    torch.manual_seed(0); torch.set_num_threads(1)
+    config = BertConfig(vocab_size=90, hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+                        intermediate_size=64, max_position_embeddings=16)
+    ckpt = Interrupt(every_steps=2)
+    trainer = Trainer(
+        model=BertForSequenceClassification(config), callbacks=[ckpt], train_dataset=Pace(),
+        args=TrainingArguments(output_dir=str(Path(os.environ["GPUKIT_WORK"]) / "hf"), seed=3,
+            per_device_train_batch_size=4, num_train_epochs=2, learning_rate=1e-3,
+            save_strategy="no", report_to=[], disable_tqdm=True, use_cpu=True))
+    start = ckpt.resume()
+    trainer.train(resume_from_checkpoint=start)
+    h = hashlib.sha256()
+    for t in trainer.model.state_dict().values():
+        h.update(t.numpy().tobytes())
+    return {"sha256": h.hexdigest(), "steps": trainer.state.global_step}
+"""
+
+
+def test_a_trainer_goes_on_exactly_after_sigterm_and_sigkill(make_run: Callable[..., Run]) -> None:
+    whole = make_run(SOURCE, arguments={"with_interruptions": False})
+    code, pod = whole.run()
+    assert code == 0, pod.output
+    run = make_run(SOURCE, arguments={"with_interruptions": True}, retries=1, grace=30)
+    codes: list[tuple[int, Pod]] = [run.run(index=i) for i in range(4)]
+    expected = [ExitCode.PREEMPTED, ExitCode.CRASH, ExitCode.PREEMPTED, ExitCode.FINISHED]
+    assert [code for code, _ in codes] == expected, codes[-1][1].output
+    attempts = run.record.attempts()
+    starts = [a.progress.start_step for a in attempts]
+    assert starts == [0, 7, 10, 14]  # the kill at 11 costs one step, SIGTERM none
+    assert attempts[1].cause is Cause.CRASH
+    first, second = run.record.result(), whole.record.result()
+    assert first is not None
+    assert second is not None
+    assert first.value == second.value
+    assert first.value["steps"] == 24
+    names = checkpoint_names(DirectoryStore(run.store).list(FOLDER))
+    assert 1 <= len(names) <= 2
