@@ -246,7 +246,14 @@ class _Collector:
 
 def _check_requirements(file: Path) -> None:
     """Refuse lines that need files of this machine."""
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise JobFileError(
+            "requirements-text", f"{file} is not UTF-8 text: {error.reason} at byte {error.start}",
+            "save it as UTF-8",
+        ) from None  # fmt: skip
+    for number, line in enumerate(lines, 1):
         word = line.split(maxsplit=1)[0] if line.split() else ""
         local = word in ("-e", "-r", "-c", "--editable", "--requirement", "--constraint")
         if local or word.startswith(("./", "../", "/", "file:", "-r", "-e", "-c")):

@@ -56,11 +56,7 @@ def check_labels(value: object) -> object:
     for key, text in _mapping("labels", value).items():
         validate_label_key(key)
         validate_label_value(text, f"labels[{key!r}]")
-        if key.startswith("gpukit.dev/"):
-            raise SpecError(
-                "label-reserved", f"labels: {key!r} belongs to gpukit",
-                "use a prefix of your own, for example example.com/",
-            )  # fmt: skip
+        _not_ours("labels", key)
     return value
 
 
@@ -68,7 +64,16 @@ def check_annotations(value: object) -> object:
     """Check the keys of ``annotations``."""
     for key in _mapping("annotations", value):
         validate_label_key(key, "annotations")
+        _not_ours("annotations", key)
     return value
+
+
+def _not_ours(what: str, key: str) -> None:
+    if key.startswith("gpukit.dev/"):
+        raise SpecError(
+            "label-reserved", f"{what}: {key!r} belongs to gpukit",
+            "use a prefix of your own, for example example.com/",
+        )  # fmt: skip
 
 
 def check_selector(value: object) -> object:

@@ -13,9 +13,20 @@ from typing import Any
 from .errors import GpukitError
 
 __all__ = [
-    "ANNOTATION_TASK", "ARCHIVE_NAME", "BOOTSTRAP_NAME", "CHECKPOINT_MOUNT", "CODE_MOUNT",
-    "CONTAINER", "Env", "LABEL_JOB", "LABEL_RUN", "LABEL_STAGE", "POD_MOUNT", "TASK_FILE", "Task",
+    "ANNOTATION_TASK",
+    "ARCHIVE_NAME",
+    "BOOTSTRAP_NAME",
+    "CHECKPOINT_MOUNT",
+    "CODE_MOUNT",
+    "CONTAINER",
+    "LABEL_JOB",
+    "LABEL_RUN",
+    "LABEL_STAGE",
+    "POD_MOUNT",
+    "TASK_FILE",
     "WORK_MOUNT",
+    "Env",
+    "Task",
 ]  # fmt: skip
 
 CONTAINER = "main"

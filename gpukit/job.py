@@ -180,7 +180,8 @@ def _make(function: Callable[P, R], *, options: Any) -> GpuJob[P, R]:
     if not inspect.isroutine(function):
         raise SpecError(
             "decorator-target",
-            f"@gpu_job is over {function!r}, which is not a function",
+            f"@gpu_job is over {getattr(function, '__qualname__', repr(function))}, "
+            "which is not a function",
             'write @gpu_job(profile="…") directly above a def',
         )
     if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):

@@ -151,9 +151,7 @@ def repeats_without_progress(past: Sequence[PastAttempt]) -> bool:
     if len(crashes) < 2:
         return False
     first, second = crashes[-2:]
-    return (
-        past[first].error == past[second].error and past[second].end_step <= past[first].end_step
-    )
+    return past[first].error == past[second].error and past[second].end_step <= past[first].end_step
 
 
 def exit_code_of(cause: Cause, *, progressed: bool, seconds: float) -> ExitCode:

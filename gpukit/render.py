@@ -22,6 +22,7 @@ from .manifests import (
     Job,
     KubeObject,
     Metadata,
+    PodSpec,
     PodTemplate,
     apply_override,
     to_yaml,
@@ -123,21 +124,8 @@ def render(
     claim = checkpoint_claim(placement, job, spec.namespace, {**_MANAGED, LABEL_JOB: job})
     store = store_of(placement.checkpoints, run)
     pod = training_pod(spec, placement, code=str(code.metadata.name), job=job, store=store)
-    labels = _labels(spec, run, job)
-    template = PodTemplate(
-        metadata=Metadata(labels=labels, annotations=_pod_annotations(spec, placement, task)),
-        spec=apply_override(pod, spec.pod),
-    )
-    ladder = Job(
-        metadata=Metadata(
-            name=run,
-            namespace=spec.namespace,
-            labels={**labels, **_queue_labels(spec)},
-            annotations={**spec.annotations, ANNOTATION_SPEC: _json(_declared(spec))},
-        ),
-        spec=attempt_ladder(spec, placement, template),
-    )
-    objects: tuple[KubeObject, ...] = (code, claim, ladder) if claim else (code, ladder)
+    attempts = _job(spec, placement, task, apply_override(pod, spec.pod))
+    objects: tuple[KubeObject, ...] = (code, claim, attempts) if claim else (code, attempts)
     return Bundle(run, task, spec, placement, archive, objects)
 
 
@@ -190,6 +178,23 @@ def _code(archive: Archive, namespace: str | None) -> ConfigMap:
         ),
         immutable=True,
         binary_data={name: base64.b64encode(data).decode() for name, data in files.items()},
+    )
+
+
+def _job(spec: JobSpec, placement: Placement, task: Task, pod: PodSpec) -> Job:
+    labels = _labels(spec, task.run, task.job)
+    template = PodTemplate(
+        metadata=Metadata(labels=labels, annotations=_pod_annotations(spec, placement, task)),
+        spec=pod,
+    )
+    return Job(
+        metadata=Metadata(
+            name=task.run,
+            namespace=spec.namespace,
+            labels={**labels, **_queue_labels(spec)},
+            annotations={**spec.annotations, ANNOTATION_SPEC: _json(_declared(spec))},
+        ),
+        spec=attempt_ladder(spec, placement, template),
     )
 
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,8 @@ _POLL_SECONDS = 0.05
 _INTERRUPTED = 130
 
 _OPTIONS = [
-    click.Option(["--local"], is_flag=True, help="Run on this machine, as a pod would."),
+    click.Option(["--local"], is_flag=True,
+        help="Run on this machine, as a pod would; all of it is kept in .gpukit."),
     click.Option(["--detach", "-d"], is_flag=True, help="Return at once; the run goes on."),
     click.Option(["--fresh"], is_flag=True,
         help="Begin at step 0 again; what there was is kept as RUN.old-1."),
@@ -104,6 +106,9 @@ def _introduce(plan: Plan, submission: Submission) -> None:
     )
     for warning in plan.archive.warnings:
         output.warn(warning)
+    for mount in spec.volumes:
+        if not Path(mount).exists():
+            output.warn(f"there is no {mount} on this machine, where the pod has a volume")
     if notes := len(placement.warnings):
         output.talk(
             output.style(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpukit.contract import CONTAINER, TASK_FILE
-from gpukit.errors import RunFailedError
+from gpukit.errors import RunFailedError, UsageError
 
 from . import lock
 from .directory import RunDirectory
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gpukit.render import Bundle
 
 __all__ = [
-    "ENV_FILE", "STOP_SIGNALS", "claim", "container_env", "launch", "running", "stop",
+    "ENV_FILE", "STOP_SIGNALS", "check_secrets", "claim", "container_env", "launch", "running", "stop",
     "write_bundle",
 ]  # fmt: skip
 
@@ -37,8 +37,18 @@ _PATIENCE = 5.0
 
 
 def claim(directory: RunDirectory) -> int | None:
-    """Take the right to run this run; None where a backend has it already."""
-    return lock.take(directory.lock_file)
+    """Take the right to run this run; None where a backend has it already.
+
+    Raises:
+        UsageError: nothing can be written where local runs live.
+    """
+    try:
+        return lock.take(directory.lock_file)
+    except OSError as error:
+        raise UsageError(
+            "home-unusable", f"local runs cannot be kept in {directory.home}: {error.strerror}",
+            "go to a folder where you may write, or set GPUKIT_HOME to one",
+        ) from None  # fmt: skip
 
 
 def running(directory: RunDirectory) -> bool:
@@ -52,6 +62,15 @@ def container_env(bundle: Bundle) -> list[dict[str, Any]]:
     containers = job["spec"]["template"]["spec"]["containers"]
     env: list[dict[str, Any]] = next(c for c in containers if c["name"] == CONTAINER)["env"]
     return env
+
+
+def check_secrets(bundle: Bundle, environ: Mapping[str, str]) -> None:
+    """Refuse a bundle that cannot start here.
+
+    Raises:
+        UsageError: a secret of the job is not in ``environ``.
+    """
+    missing_secrets(container_env(bundle), environ)
 
 
 def write_bundle(

@@ -24,22 +24,15 @@ class Follower:
     """Reads what is new at every :meth:`poll`; ``done`` once the run has ended and all is read.
 
     Args:
-        directory: the run.
-        from_start: begin with the newest submission's first attempt; else with what is new.
+        directory: the run; it begins with the newest submission.
     """
 
     directory: RunDirectory
-    from_start: bool = True
     done: bool = False
     _seen: int = 0
     _attempt: int = 0
     _log: BinaryIO | None = None
     _rest: bytes = b""
-
-    def __post_init__(self) -> None:
-        if not self.from_start:
-            while self.poll() and not self.done:
-                pass
 
     def poll(self) -> list[LogLine | Event]:
         """Return the lines and events since the last call, in the order in which they came."""

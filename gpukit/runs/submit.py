@@ -84,6 +84,9 @@ def submit(
         )  # fmt: skip
     if force:
         directory = _separate(directory)
+    environ = environ or os.environ
+    if not backend.running(directory) and (fresh or Run(directory).record.result() is None):
+        backend.check_secrets(plan.bundle, environ)  # before anything is made or moved
     claimed = backend.claim(directory)
     if claimed is None:
         _refuse_to_disturb(directory, fresh or resume_from is not None)
@@ -96,7 +99,7 @@ def submit(
             return Submission(run, "finished")
         continued = directory.exists()
         bundle = plan.bundle if not force else _renamed(plan, directory.name)
-        backend.write_bundle(directory, bundle, _about(plan), environ or os.environ)
+        backend.write_bundle(directory, bundle, _about(plan), environ)
         if source is not None:
             _copy_checkpoint(source, run)
         backend.launch(directory, claimed, simulation)

@@ -174,9 +174,9 @@ def _path(value: pathlib.PurePath, where: str) -> JSON:
 def _datetime(value: Any, where: str) -> JSON:
     zone = value.tzinfo
     if isinstance(zone, zoneinfo.ZoneInfo) and zone.key:
-        return {"$datetime": [value.isoformat(), zone.key]}
+        return {"$datetime": [value.replace(tzinfo=None).isoformat(), zone.key, value.fold]}
     if zone is None or isinstance(zone, datetime.timezone):
-        return {"$datetime": [value.isoformat(), None]}
+        return {"$datetime": [value.isoformat(), None, value.fold]}
     raise _refusal(
         where, value, "its time zone is of a class of its own", "use datetime.timezone or zoneinfo"
     )
@@ -311,8 +311,9 @@ class _Decoder:
 
 
 def _read_datetime(content: list[Any]) -> datetime.datetime:
-    value = datetime.datetime.fromisoformat(content[0])
-    return value if content[1] is None else value.astimezone(zoneinfo.ZoneInfo(content[1]))
+    text, zone, fold = content
+    value = datetime.datetime.fromisoformat(text).replace(fold=fold)
+    return value if zone is None else value.replace(tzinfo=zoneinfo.ZoneInfo(zone))
 
 
 _UNTAG: dict[str, Callable[[Any], Any]] = {

@@ -28,6 +28,8 @@ class FsspecStore:
 
     def __init__(self, url: str) -> None:
         scheme = url.partition("://")[0]
+        if not scheme.isalnum():
+            raise _unknown(url, "it has no name")
         try:
             import fsspec
         except ImportError:
@@ -38,10 +40,7 @@ class FsspecStore:
         except ImportError:
             raise _missing(url, _PACKAGES.get(scheme, scheme)) from None
         except ValueError as error:
-            raise StoreError(
-                "store-scheme", f"the store {url} has a scheme that is not known: {error}",
-                "use s3://, gs://, az:// or a volume (pvc:NAME, new:SIZE)",
-            ) from None  # fmt: skip
+            raise _unknown(url, str(error)) from None
         self._url = url
 
     def create(self, key: str, data: bytes) -> bool:
@@ -125,6 +124,13 @@ class FsspecStore:
 
     def _path(self, key: str) -> str:
         return f"{self._root.rstrip('/')}/{check_key(key)}"
+
+
+def _unknown(url: str, why: str) -> StoreError:
+    return StoreError(
+        "store-scheme", f"the store {url} has a scheme that is not known: {why}",
+        "use s3://, gs://, az:// or a volume (pvc:NAME, new:SIZE)",
+    )  # fmt: skip
 
 
 def _missing(url: str, packages: str) -> StoreError:

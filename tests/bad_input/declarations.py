@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from gpukit.jobfile import load_job
+
 from .case import Case, declared, rendered
 
 __all__ = ["DECLARATIONS"]
@@ -57,7 +59,7 @@ OPTIONS: list[tuple[str, str]] = [
     ("image-form", 'image="https://registry.example.com/name:tag"'),
     ("image-form", "image=None"),
     ("image-pull-secrets-form", 'image_pull_secrets="registry"'),
-    ("image-pull-secrets-form", "image_pull_secrets=[1.5, None]"),
+    ("image-pull-secrets-form", "image_pull_secrets={'registry': 1}"),
     ("packages-form", 'packages="numpy"'),
     ("packages-form", "packages=[1]"),
     ("packages-form", 'packages={"numpy": "2"}'),
@@ -211,7 +213,7 @@ DECLARATIONS: list[Case] = [
     _over("@gpu_job called with a text", 'job = gpu_job("h100")\n'),
     Case(
         "option-unknown", "with_options of an unknown name",
-        lambda: __import__("job").train.with_options(profle="h100"),
+        lambda: load_job("job.py").with_options(profle="h100"),  # type: ignore[call-arg]
         files={"job.py": _DECORATED + "@gpu_job\ndef train(): ...\n"},
     ),
 ]  # fmt: skip

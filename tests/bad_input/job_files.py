@@ -72,7 +72,7 @@ JOB_FILES: list[Case] = [
     _file("job-unknown", "a job in an empty file", "", "job.py::train"),
     _file("not-a-job", "a function that is no job", _JOB + "def other(): ...\n", "job.py::other"),
     _file("job-syntax", "a syntax error", "def train(:\n"),
-    _file("job-syntax", "bytes that are not UTF-8", b"# \xff\n"),
+    _file("job-syntax", "bytes that are not UTF-8", b"name = '\xff'\n"),
     _file("job-syntax", "a null byte", b"a = 1\x00\n"),
     _file("job-syntax", "wrong indentation", "def f():\nreturn 1\n"),
     _file("job-syntax", "a syntax error in what it imports", "import helper\n",

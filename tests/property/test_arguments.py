@@ -101,3 +101,4 @@ def test_times_with_zones(when: datetime.datetime) -> None:
     got = decode_arguments(job, json.loads(json.dumps(encode_arguments(job, (when,)))))["value"]
     assert got.utcoffset() == when.utcoffset()
     assert got.replace(tzinfo=None) == when.replace(tzinfo=None)
+    assert (got.fold, got.tzname()) == (when.fold, when.tzname())

@@ -31,7 +31,7 @@ from .agreement import Request
 from .engine import Engine, FencedError, Loaded, Saved
 from .loader import Source, source_of
 from .metrics import Metrics
-from .setup import open_agreement, open_engine, save_interval
+from .setup import check_count, open_agreement, open_engine, save_interval
 from .state import Registry
 
 __all__ = ["Checkpointer", "Position", "Resume"]
@@ -101,6 +101,9 @@ class Checkpointer:
         self._ctx = current()
         known = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
         self._registry = Registry({**known, **objects})
+        check_count("keep", keep)
+        if every_steps is not None:
+            check_count("every_steps", every_steps)
         self._engine = open_engine(self._ctx, directory, keep)
         self._agreement = open_agreement(self._ctx)
         self._metrics = Metrics(self._ctx)

@@ -12,7 +12,7 @@ from .agreement import Agreement
 from .engine import Engine, SyncEngine, Writer
 from .manifest import FOLDER, checkpoint_names
 
-__all__ = ["DEFAULT_EVERY", "open_agreement", "open_engine", "save_interval"]
+__all__ = ["DEFAULT_EVERY", "check_count", "open_agreement", "open_engine", "save_interval"]
 
 DEFAULT_EVERY = 600.0
 """Seconds between saves where neither the job nor the Checkpointer says."""
@@ -42,7 +42,7 @@ def save_interval(ctx: Context | None, every: str | float | None) -> float:
     """Return the seconds between saves: the argument, the job's option, or the default.
 
     Raises:
-        CheckpointError: negative; SpecError: not a duration.
+        CheckpointError: not a time; SpecError: not a duration.
     """
     if every is not None:
         return _seconds(every)
@@ -56,8 +56,21 @@ def _seconds(every: str | float) -> float:
         from gpukit.quantity import parse_duration
 
         return float(parse_duration(every, "every"))
-    if every < 0:
+    if not isinstance(every, (int, float)) or not 0 <= every < float("inf"):
         raise CheckpointError(
-            "every-range", f"every={every!r} is negative", 'write seconds, or "10m"'
+            "every-range", f"every={every!r} is not a time", 'write seconds, or "10m"'
         )
     return float(every)
+
+
+def check_count(what: str, value: object) -> None:
+    """Refuse what is not a whole number above 0.
+
+    Raises:
+        CheckpointError: which argument it is.
+    """
+    if not isinstance(value, int) or value < 1:
+        raise CheckpointError(
+            f"{what.replace('_', '-')}-range", f"{what}={value!r} is not a whole number above 0",
+            "write 1 or more",
+        )  # fmt: skip
