@@ -17,9 +17,9 @@ from .naming import dns_label, validate_env_name, validate_label_key, validate_l
 from .quantity import parse_duration
 
 __all__ = [
-    "DEFAULT_IMAGE", "check_annotations", "check_env", "check_image", "check_labels", "check_pod",
-    "check_secrets", "check_selector", "check_spot", "check_text", "count", "dns", "duration",
-    "label_option", "maybe", "one_of",
+    "DEFAULT_IMAGE", "check_annotations", "check_env", "check_image", "check_labels",
+    "check_platform", "check_pod", "check_secrets", "check_selector", "check_spot", "check_text",
+    "count", "dns", "duration", "label_option", "maybe", "one_of",
 ]  # fmt: skip
 
 _LONGEST = 10_000 * 86400  # seconds; Kubernetes keeps them in 32 bits
@@ -199,6 +199,19 @@ def count(what: str, low: int, high: int) -> BeforeValidator:
         return value
 
     return BeforeValidator(check)
+
+
+_PLATFORM = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+
+
+def check_platform(value: object) -> object:
+    """Return ``platform`` if it can be the name of one; the catalog knows which there are."""
+    if not isinstance(value, str) or not _PLATFORM.fullmatch(value):
+        raise SpecError(
+            "platform-form", f"platform={value!r} is not the name of a platform",
+            'write for example "generic", "karpenter" or "auto"',
+        )  # fmt: skip
+    return value
 
 
 _IMAGE = re.compile(r"[a-z0-9]+([._:/-][a-zA-Z0-9._-]+)*(@sha256:[0-9a-f]{64})?")

@@ -8,6 +8,7 @@ GpukitError                 1   anything that a person has to act on
 ├── BudgetError             3   a budget would be exceeded, or a check has findings
 ├── RunFailedError          4   the run ended without success
 ├── WaitTimeoutError        5   the run still goes on when the waiting ends
+├── ClusterError            1   the cluster cannot be reached, or does not allow it
 ├── CheckpointError         1   a checkpoint cannot be written, read or trusted
 └── StoreError              1   the place where checkpoints live cannot be used
 
@@ -23,6 +24,7 @@ from collections.abc import Iterable
 __all__ = [
     "BudgetError",
     "CheckpointError",
+    "ClusterError",
     "GpukitError",
     "JobFileError",
     "PlacementError",
@@ -99,6 +101,10 @@ class WaitTimeoutError(GpukitError):
     """The run still goes on when the waiting ends."""
 
     exit_code = 5
+
+
+class ClusterError(GpukitError):
+    """The cluster cannot be reached, or does not allow what was asked."""
 
 
 class CheckpointError(GpukitError):

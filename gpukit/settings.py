@@ -14,6 +14,7 @@ import sys
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +33,9 @@ __all__ = [
     "MERGED",
     "OptionKind",
     "Origin",
+    "PriceFile",
     "Resolved",
+    "find_prices",
     "option_kinds",
     "read_text",
     "resolve_spec",
@@ -43,7 +46,10 @@ OptionKind = Literal["text", "integer", "spot", "list", "mapping"]
 
 MERGED = frozenset({"labels", "annotations", "env", "secrets", "volumes", "node_selector"})
 _PREFIX = "GPUKIT_"
-_OTHER_VARIABLES = frozenset({"GPUKIT_HOME", "GPUKIT_DEBUG", "GPUKIT_PROGRESS_SECONDS"})
+_PRICES = "prices"
+_OTHER_VARIABLES = frozenset(
+    {"GPUKIT_HOME", "GPUKIT_DEBUG", "GPUKIT_PROGRESS_SECONDS", "GPUKIT_PRICES"}
+)
 _MISSPELLED = 0.85  # how near an unknown GPUKIT_ variable must be to an option to be refused
 _NAME_LIMIT = JOB_NAME_MAX - 9
 
@@ -62,6 +68,23 @@ class Resolved:
 
     spec: JobSpec
     origins: dict[str, Origin]
+
+
+@dataclass(frozen=True)
+class PriceFile:
+    """A file with prices and other facts of the user's own, see :mod:`gpukit.catalog.overlay`.
+
+    Attributes:
+        path: of the file.
+        text: what is in it.
+        as_of: the day it was last written, in UTC.
+        where: the setting that names it, for a person.
+    """
+
+    path: Path
+    text: str
+    as_of: date
+    where: str
 
 
 @dataclass(frozen=True)
@@ -94,7 +117,7 @@ def resolve_spec(
     user_file = _user_file(environ) if user_file is None else user_file
     entries = [
         *_from_file(user_file, "user", table=()),
-        *_from_project(job),
+        *_from_file(_project_file(job), "project", table=("tool", "gpukit")),
         *(_Entry(k, v, Origin("decorator", "@gpu_job")) for k, v in job.options.items()),
         *_from_environment(environ),
         *_from_flags(flags or {}),
@@ -107,6 +130,52 @@ def resolve_spec(
     except SpecError as error:
         raise _with_origin(error, entries) from None
     return Resolved(spec, {n: origins.get(n, Origin("default", "gpukit")) for n in _options()})
+
+
+def find_prices(
+    job: GpuJob[..., Any] | None = None,
+    flag: str | Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    user_file: Path | None = None,
+) -> PriceFile | None:
+    """Return the file that ``--prices``, ``GPUKIT_PRICES`` or ``prices =`` in a file names.
+
+    A path in a file is relative to that file, others to the current directory.
+
+    Args:
+        job: whose project is looked at; without it, that of the current directory.
+        flag: the file that the command line names.
+        environ: the environment; default: that of the process.
+        user_file: the user's file; default: ``gpukit/config.toml`` in the configuration folder.
+
+    Raises:
+        SpecError: there is no such file, or it cannot be read.
+    """
+    environ = os.environ if environ is None else environ
+    user_file = _user_file(environ) if user_file is None else user_file
+    project = _project_file(job)
+    if flag is not None:
+        return _read_prices(Path(flag), "--prices")
+    if environ.get("GPUKIT_PRICES"):
+        return _read_prices(Path(environ["GPUKIT_PRICES"]), "GPUKIT_PRICES")
+    for file, table in ((project, ("tool", "gpukit")), (user_file, ())):
+        found, where = _table(file, table)
+        if file is not None and _PRICES in found:
+            return _read_prices(file.parent / str(found[_PRICES]), where)
+    return None
+
+
+def _read_prices(path: Path, where: str) -> PriceFile:
+    try:
+        text = path.read_text(encoding="utf-8")
+        changed = datetime.fromtimestamp(path.stat().st_mtime, timezone.utc).date()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise SpecError(
+            "prices-unreadable", f"{path}, a file of prices, cannot be read: {why} (from {where})",
+            "name a TOML file, or a CSV file in the form of OpenCost or SkyPilot",
+        ) from None  # fmt: skip
+    return PriceFile(path, text, changed, where)
 
 
 def _options() -> list[str]:
@@ -183,21 +252,29 @@ def _user_file(environ: Mapping[str, str]) -> Path | None:
     return folder / "gpukit" / "config.toml"
 
 
-def _from_project(job: GpuJob[..., Any]) -> list[_Entry]:
+def _project_file(job: GpuJob[..., Any] | None) -> Path | None:
+    """Return the nearest pyproject.toml above the job file, or above where one works."""
     try:
-        start = job.source_file.parent
+        start = Path.cwd() if job is None else job.source_file.parent
     except JobFileError:  # a notebook: where one works
         start = Path.cwd()
-    for folder in (start, *start.parents):
-        file = folder / "pyproject.toml"
-        if file.is_file():
-            return _from_file(file, "project", table=("tool", "gpukit"))
-    return []
+    files = (folder / "pyproject.toml" for folder in (start, *start.parents))
+    return next((file for file in files if file.is_file()), None)
 
 
 def _from_file(file: Path | None, layer: Layer, table: tuple[str, ...]) -> list[_Entry]:
+    found, where = _table(file, table)
+    return [
+        _known(_Entry(key.replace("-", "_"), value, Origin(layer, where)))
+        for key, value in found.items()
+        if key != _PRICES
+    ]
+
+
+def _table(file: Path | None, table: tuple[str, ...]) -> tuple[dict[str, Any], str]:
+    """Return a table of a TOML file, and its place for a person; empty where there is none."""
     if file is None or not file.is_file():
-        return []
+        return {}, ""
     where = f"{file.name} [{'.'.join(table)}]" if table else str(file)
     try:
         found: Any = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -216,7 +293,7 @@ def _from_file(file: Path | None, layer: Layer, table: tuple[str, ...]) -> list[
         raise SpecError(
             "settings-form", f"{where} in {file} is not a table", "write [tool.gpukit] and options"
         )
-    return [_known(_Entry(k.replace("-", "_"), v, Origin(layer, where))) for k, v in found.items()]
+    return found, where
 
 
 def _known(entry: _Entry) -> _Entry:

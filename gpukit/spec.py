@@ -1,8 +1,9 @@
 """JobSpec: what the user wants, and nothing about a cluster.
 
 Every value is validated and canonical here: durations in seconds, memory in bytes, CPU in
-millicores, money in US dollars as Decimal. ``profile`` is checked for its form only; whether such
-a GPU exists is the catalog's knowledge and is judged by :mod:`gpukit.placement`.
+millicores, money in US dollars as Decimal. ``profile`` and ``platform`` are checked for their form
+only; whether there is such a GPU or platform is the catalog's knowledge and is judged by
+:mod:`gpukit.placement`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from .checks import (
     check_env,
     check_image,
     check_labels,
+    check_platform,
     check_pod,
     check_secrets,
     check_selector,
@@ -36,7 +38,7 @@ from .naming import JOB_NAME_MAX
 from .profile import Profile, parse_profiles
 from .quantity import parse_bytes, parse_cpu, parse_money
 
-__all__ = ["JobSpec", "TolerationSpec", "make_spec"]
+__all__ = ["AUTO", "JobSpec", "TolerationSpec", "make_spec"]
 
 
 class _Closed(BaseModel):
@@ -54,7 +56,8 @@ class TolerationSpec(_Closed):
 
 
 STAGES = ("dev", "training", "inference", "inference-sla")
-PLATFORMS = ("generic",)
+AUTO = "auto"
+"""The platform that is read off the cluster's nodes."""
 
 
 class JobSpec(_Closed):
@@ -76,8 +79,9 @@ class JobSpec(_Closed):
     spot: Annotated[bool | Literal["prefer"], BeforeValidator(check_spot)] = Field(
         False, description='Spot capacity: True, False, or "prefer".'
     )
-    platform: Annotated[str, BeforeValidator(one_of("platform", PLATFORMS))] = Field(
-        "generic", description="What the cluster runs on; generic: NVIDIA GPU Operator."
+    platform: Annotated[str, BeforeValidator(check_platform)] = Field(
+        "generic",
+        description='What the cluster runs on: generic, eks, karpenter, gke, aks, … or "auto".',
     )
     image: Annotated[str, BeforeValidator(check_image)] = Field(
         DEFAULT_IMAGE, description="Container image; needs Python >= 3.10, not gpukit."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date
 from fractions import Fraction
 from functools import cached_property
@@ -12,9 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gpukit.errors import PlacementError, did_you_mean
 
+from .machines import Machine
+from .platforms import Platform
 from .prices import Price
 
-__all__ = ["Catalog", "Gpu", "NodeLabel", "Platform", "Taint"]
+__all__ = ["Catalog", "Gpu"]
 
 
 class _Fact(BaseModel):
@@ -29,6 +31,9 @@ class Gpu(_Fact):
         title: what it is, for a person.
         family: the value of the node label ``nvidia.com/gpu.family``.
         memory_gb: memory as NVIDIA writes it.
+        memory_mib: memory that the driver reports for the whole GPU; None where it was not seen.
+            Of slices, see :func:`gpukit.catalog.mig.mig_card`.
+        memory_source: where that was read.
         arch: architecture of the CPU that it comes with.
         products: values of the node label ``nvidia.com/gpu.product`` that this name may mean.
         variants: narrower names, each with a part of ``products``.
@@ -41,6 +46,8 @@ class Gpu(_Fact):
     title: str
     family: Literal["volta", "turing", "ampere", "ada-lovelace", "hopper", "blackwell"]
     memory_gb: int = Field(gt=0)
+    memory_mib: int | None = Field(None, gt=0)
+    memory_source: str = ""
     arch: Literal["amd64", "arm64"] = "amd64"
     products: tuple[str, ...] = Field(min_length=1)
     variants: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
@@ -66,79 +73,16 @@ def _slices(profile: str) -> tuple[int, int]:
     return int(compute), int(rest.partition("gb")[0])
 
 
-class NodeLabel(_Fact):
-    """A label of nodes."""
-
-    key: str
-    value: str
-
-
-class Taint(_Fact):
-    """A taint of nodes; without a value, any value of the key is meant."""
-
-    key: str
-    value: str | None = None
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
-
-
-class Platform(_Fact):
-    """What a cluster runs on, and what that means for a pod.
-
-    Attributes:
-        name: the word of the option ``platform``.
-        title: what it is, for a person.
-        full_resource: resource name of whole GPUs.
-        mig_resource: prefix of the resource names of MIG devices; the profile follows, ``+``
-            as ``.``.
-        shared_resource: resource name of time-sliced GPUs.
-        product_label: node label with the GPU's model.
-        sharing_label: node label that says how a node's GPUs are shared.
-        single_mig_label: node label that only nodes have whose ``full_resource`` counts slices.
-        gpu_taint: key of the taint that keeps others off GPU nodes.
-        grace: seconds between SIGTERM and SIGKILL that can be counted on, on demand.
-        spot_grace: the same on spot capacity.
-        grace_why: why that much.
-        spot_grace_why: why that much on spot.
-        spot_required: labels that ``spot=True`` requires; empty where none is common.
-        spot_labels: labels that mark spot nodes.
-        spot_taints: taints of spot nodes.
-        pod_annotations: annotations of every pod.
-        price_cloud: whose list prices stand for this platform.
-        price_region: in which region.
-        source: where the words of the device plugin were read.
-        spot_source: where those of spot capacity were read.
-        as_of: when.
-    """
-
-    name: str
-    title: str
-    full_resource: str
-    mig_resource: str
-    shared_resource: str
-    product_label: str
-    sharing_label: str
-    single_mig_label: str
-    gpu_taint: str
-    grace: int = Field(gt=0)
-    spot_grace: int = Field(gt=0)
-    grace_why: str
-    spot_grace_why: str
-    spot_required: tuple[NodeLabel, ...] = ()
-    spot_labels: tuple[NodeLabel, ...] = ()
-    spot_taints: tuple[Taint, ...] = ()
-    pod_annotations: Mapping[str, str] = Field(default_factory=dict)
-    price_cloud: str
-    price_region: str
-    source: str
-    spot_source: str
-    as_of: date
-
-
 class Catalog(_Fact):
-    """All facts: GPUs, aliases of several of them, platforms, prices."""
+    """All facts: GPUs, aliases of several of them, machine types, platforms, prices.
+
+    ``price_names`` are the names that lists of prices use for GPUs, where they are not ours.
+    """
 
     gpus: tuple[Gpu, ...]
     aliases: Mapping[str, tuple[str, ...]]
+    price_names: Mapping[str, str]
+    machines: tuple[Machine, ...]
     platforms: tuple[Platform, ...]
     prices: tuple[Price, ...]
 
@@ -192,6 +136,22 @@ class Catalog(_Fact):
                 ),
             )  # fmt: skip
         return self.mig_profiles[profile]
+
+    def gpu_of(self, word: str) -> Gpu | None:
+        """Return the GPU that a name in a list of prices, or a product label, means."""
+        by_label = {label.lower(): gpu for gpu in self.gpus for label in gpu.products}
+        name = self.price_names.get(word.strip().lower(), word.strip().lower())
+        exact = next((gpu for gpu in self.gpus if gpu.name == name), None)
+        return exact or by_label.get(word.strip().lower().replace(" ", "-"))
+
+    def machines_with(self, gpus: Collection[Gpu], cloud: str) -> tuple[Machine, ...]:
+        """Return the machine types of a cloud that have one of these GPUs."""
+        products = {label for gpu in gpus for label in gpu.products}
+        names = {gpu.name for gpu in gpus}
+        return tuple(
+            machine for machine in self.machines
+            if machine.cloud == cloud and machine.gpu in names and machine.product in products
+        )  # fmt: skip
 
     def platform(self, name: str) -> Platform:
         """Return the facts of a platform.

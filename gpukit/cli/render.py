@@ -10,6 +10,7 @@ import click
 from gpukit.errors import UsageError
 
 from . import output
+from .lint import notice
 from .target import plan_of, target_command
 
 __all__ = ["render"]
@@ -47,6 +48,7 @@ def render(output_format: str, file: Path | None, **params: Any) -> None:
         output.talk(f"wrote {file} ({len(plan.bundle.objects)} objects, run {plan.bundle.run})")
     for warning in plan.warnings:
         output.warn(warning)
+    notice(plan)
 
 
 def _write(file: Path, content: str) -> None:

@@ -16,8 +16,9 @@ import click
 
 from gpukit.errors import UsageError
 
-from . import output
+from . import estimates, output
 from .amounts import money, size
+from .lint import notice
 from .target import plan_of, target_command
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ _OPTIONS = [
     click.Option(["--max-interruptions"], type=click.IntRange(min=0), metavar="N",
         help="Stop simulating after this many."),
     click.Option(["--seed"], type=int, default=0, metavar="N", help="Of the jitter."),
+    *estimates.OPTIONS,
     click.Option(["-o", "--output-format"], type=click.Choice(["table", "json", "yaml"]),
         default="table", show_default=True, help="Form of what is printed on stdout at the end."),
 ]  # fmt: skip
@@ -67,9 +69,10 @@ def submit(**params: Any) -> int:
     )  # fmt: skip
     plan = plan_of(params)
     _only_local(params)
+    estimate = estimates.say_before(plan, params)
     submission = start(
         plan, simulation=simulation, fresh=params["fresh"], force=params["force"],
-        resume_from=params["resume_from"],
+        resume_from=params["resume_from"], estimate=estimate,
     )  # fmt: skip
     _introduce(plan, submission)
     if params["detach"]:
@@ -117,6 +120,7 @@ def _introduce(plan: Plan, submission: Submission) -> None:
                 dim=True,
             )
         )
+    notice(plan)
     words = {
         "started": "",
         "continued": "goes on from step {step}"
@@ -184,6 +188,7 @@ def _conclude(run: Run, output_format: str, *, stopped: bool) -> int:
         return _INTERRUPTED
     summary = run.summary()
     show_summary(run, summary)
+    estimates.compare(run)
     result = run.record.result()
     if output_format != "table":
         found = summary_data(run, summary)

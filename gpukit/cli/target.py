@@ -87,6 +87,8 @@ def _shipping() -> list[click.Parameter]:
             help="Ship this folder, less what .gitignore names; not only what the job imports."),
         click.Option(["--include"], multiple=True, metavar="GLOB",
             help="Ship these files too, for example 'configs/*.json'."),
+        click.Option(["--prices"], type=click.Path(path_type=Path), metavar="FILE",
+            help="Your own prices: TOML, or CSV of OpenCost or SkyPilot."),
     ]  # fmt: skip
 
 
@@ -117,8 +119,9 @@ def plan_of(params: dict[str, Any]) -> Plan:
     job = _job(params)
     values = parse_parameters(job, list(params["arguments"]), target=params["target"])
     return plan_call(
-        job, (), values, flags=flags, workdir=params["workdir"], include=params["include"]
-    )
+        job, (), values, flags=flags, workdir=params["workdir"], include=params["include"],
+        prices=params["prices"],
+    )  # fmt: skip
 
 
 def plan_archive(params: dict[str, Any]) -> Archive:

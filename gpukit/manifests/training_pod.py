@@ -25,7 +25,6 @@ from .volumes import ObjectName, VolumeMount
 __all__ = ["training_pod"]
 
 USER_ID = 1000
-_PREFERENCE_WEIGHT = 100
 
 
 def training_pod(
@@ -100,7 +99,7 @@ def _affinity(placement: Placement) -> Affinity | None:
     required = tuple(_requirement(term) for term in placement.node_terms)
     preferred = tuple(
         PreferredNodes(
-            weight=_PREFERENCE_WEIGHT,
+            weight=term.weight,
             preference=NodeSelectorTerm(match_expressions=(_requirement(term),)),
         )
         for term in placement.preferred_terms

@@ -29,11 +29,12 @@ class Reason(_Frozen):
 
 
 class NodeTerm(_Frozen):
-    """One condition on a node's labels."""
+    """One condition on a node's labels; ``weight`` counts where it is a preference (1 to 100)."""
 
     key: str
     operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
     values: tuple[str, ...] = ()
+    weight: int = 100
 
 
 class Placement(_Frozen):
@@ -46,7 +47,8 @@ class Placement(_Frozen):
         processes: trainer processes in the pod, one per GPU.
         node_terms: conditions that a node must meet, all of them.
         preferred_terms: conditions that a node should meet, each on its own.
-        node_selector: labels that the user requires.
+        node_selector: labels that a node must have: the user's, and of platforms that want
+            their conditions in this form.
         tolerations: taints that do not keep the pod away.
         pod_annotations: annotations that the platform wants on every pod.
         grace: seconds between SIGTERM and SIGKILL.

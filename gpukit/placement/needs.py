@@ -22,10 +22,16 @@ _DEFAULT_CLAIM = parse_bytes("20Gi")
 def choose_grace(spec: JobSpec, platform: Platform, notes: Notes) -> int:
     """Return the seconds between SIGTERM and SIGKILL; the pod override has the last word."""
     own = spec.pod.get("terminationGracePeriodSeconds")
+    spot = spec.spot is not False
     if isinstance(own, int) and not isinstance(own, bool):
         notes.because("grace", f"{own}s", "the pod override says so", "pod")
+        if spot and platform.spot_notice is not None and own > platform.spot_notice:
+            hint = f"; {platform.spot_notice_hint}" if platform.spot_notice_hint else ""
+            notes.warnings.append(
+                f"grace of {own} s: when spot capacity is taken back, a pod on {platform.title} "
+                f"has {platform.spot_notice} s at most ({platform.spot_source}){hint}"
+            )
         return own
-    spot = spec.spot is not False
     grace = platform.spot_grace if spot else platform.grace
     why = platform.spot_grace_why if spot else platform.grace_why
     notes.because("grace", f"{grace}s", why, platform.spot_source if spot else "")
@@ -87,14 +93,14 @@ def choose_checkpoints(spec: JobSpec, notes: Notes) -> CheckpointLocation | None
 
 def find_price(
     spec: JobSpec, devices: Devices, catalog: Catalog, platform: Platform, today: date | None,
-    notes: Notes,
+    notes: Notes, *, cpu: int = 0, memory: int = 0,
 ) -> PodPrice:  # fmt: skip
     """Return what the pod costs per hour.
 
     Raises:
         PlacementError: there is a budget, and the price is unknown.
     """
-    price = devices_price(devices, catalog, platform)
+    price = devices_price(devices, catalog, platform, cpu=cpu, memory=memory)
     amount = price.spot if spec.spot is True else price.on_demand
     if amount is None and spec.max_cost is not None:
         why = price.source if price.on_demand is None else "its spot price is unknown"

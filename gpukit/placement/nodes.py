@@ -1,65 +1,19 @@
-"""Which nodes may run the pod: conditions on their labels, and taints that are tolerated."""
+"""Which capacity may run the pod: spot or on-demand, and the taints that are tolerated."""
 
 from __future__ import annotations
 
-from gpukit.catalog import Devices, Platform
+from typing import Literal
+
+from gpukit.catalog import Devices, Platform, Taint
 from gpukit.errors import PlacementError
 from gpukit.naming import validate_label_key, validate_label_value
 from gpukit.spec import JobSpec, TolerationSpec
 
 from .model import NodeTerm, Notes
 
-__all__ = ["capacity_terms", "device_terms", "tolerated"]
+__all__ = ["capacity_terms", "tolerated"]
 
 _NODE_LOST = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
-
-
-def device_terms(devices: Devices, platform: Platform, notes: Notes) -> tuple[NodeTerm, ...]:
-    """Return the conditions under which a node's devices are the ones that are meant."""
-    if devices.resource is None:
-        notes.because("resource", "none", "profile cpu asks for no device")
-        return ()
-    why = {
-        "full": "whole GPUs",
-        "mig": "MIG strategy mixed names each profile; + becomes . in it",
-        "shared": "time-slicing with renameByDefault: true offers shares under this name",
-        "cpu": "",
-    }[devices.kind]
-    notes.because("resource", f"{devices.resource}: {devices.count}", why, platform.source)
-    terms: list[NodeTerm] = []
-    if devices.constrained:
-        terms.append(_products_term(devices, platform, notes))
-    if devices.kind == "full":
-        terms += _whole_gpu_terms(devices, platform, notes)
-    if devices.constrained and any(gpu.arch == "arm64" for gpu in devices.gpus):
-        notes.warnings.append(
-            f"{', '.join(g.name for g in devices.gpus if g.arch == 'arm64')} comes with an arm64 "
-            "CPU: the image must have a build for it"
-        )
-    return tuple(terms)
-
-
-def _products_term(devices: Devices, platform: Platform, notes: Notes) -> NodeTerm:
-    products = devices.products
-    if devices.kind == "shared":  # the suffix is there unless time-slicing renames the resource
-        products = tuple(label for p in products for label in (p, f"{p}-SHARED"))
-    notes.because(
-        "gpu", ", ".join(products),
-        f"all values of {platform.product_label} that the name may mean; a pool that scales from "
-        'zero has no such label yet: there, profile="gpu" and a node_selector of the cloud\'s',
-        devices.gpus[0].source,
-    )  # fmt: skip
-    return NodeTerm(key=platform.product_label, operator="In", values=products)
-
-
-def _whole_gpu_terms(devices: Devices, platform: Platform, notes: Notes) -> list[NodeTerm]:
-    terms = [NodeTerm(key=platform.sharing_label, operator="NotIn", values=("mps", "time-slicing"))]
-    why = "on a node that shares its GPUs, the same resource name is a share"
-    if not devices.constrained:  # with a product list, a slice's own product name is not in it
-        terms.append(NodeTerm(key=platform.single_mig_label, operator="DoesNotExist"))
-        why += "; under the single MIG strategy it is a slice"
-    notes.because("whole", "true", why, platform.source)
-    return terms
 
 
 def capacity_terms(
@@ -76,6 +30,10 @@ def capacity_terms(
                     "node, and spot=False for none",
                     'write spot=True, or spot="prefer"',
                 )  # fmt: skip
+        if not platform.spot_avoided:
+            why = "spot nodes have a taint, which is not tolerated"
+            notes.because("spot", "false", why, platform.spot_source)
+            return (), ()
         notes.because(
             "spot", "false", "nodes with a known spot label are avoided", platform.spot_source
         )
@@ -117,19 +75,19 @@ def tolerated(
     if devices.resource is not None:  # Exists: the value is "present", "true" or empty
         gpu = TolerationSpec(key=platform.gpu_taint, operator="Exists", effect="NoSchedule")
         found.append(gpu)
+        found += [_tolerate(taint) for taint in platform.taints]
     if devices.constrained and any(gpu.arch == "arm64" for gpu in devices.gpus):
         found.append(TolerationSpec(key="kubernetes.io/arch", value="arm64", effect="NoSchedule"))
     if spec.spot is not False:
-        found += [
-            TolerationSpec(
-                key=taint.key, operator="Equal" if taint.value else "Exists", value=taint.value,
-                effect=taint.effect,
-            )
-            for taint in platform.spot_taints
-        ]  # fmt: skip
+        found += [_tolerate(taint) for taint in platform.spot_taints]
     for toleration in spec.tolerations:
         _check_toleration(toleration)
     return tuple(dict.fromkeys((*found, *spec.tolerations)))
+
+
+def _tolerate(taint: Taint) -> TolerationSpec:
+    operator: Literal["Equal", "Exists"] = "Equal" if taint.value else "Exists"
+    return TolerationSpec(key=taint.key, operator=operator, value=taint.value, effect=taint.effect)
 
 
 def _check_toleration(toleration: TolerationSpec) -> None:

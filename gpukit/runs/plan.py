@@ -8,19 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gpukit import catalog as facts
 from gpukit._version import __version__
 from gpukit.archive import Archive, build_archive
-from gpukit.catalog import load_catalog
+from gpukit.catalog import Catalog
+from gpukit.catalog.overlay import Overlay, lay_over
+from gpukit.cluster import read_nodes
+from gpukit.diagnose import recognise
 from gpukit.jobfile import Located, locate
 from gpukit.placement import Placement, resolve
 from gpukit.render import Bundle, render
 from gpukit.runtime.arguments import encode_arguments
-from gpukit.settings import Resolved, resolve_spec
+from gpukit.settings import Resolved, find_prices, resolve_spec
+from gpukit.spec import AUTO
 
 if TYPE_CHECKING:
     from gpukit.job import GpuJob
 
-__all__ = ["Plan", "plan_call"]
+__all__ = ["Plan", "own_catalog", "plan_call"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,8 @@ class Plan:
         archive: the code that is shipped.
         arguments: the function's arguments, encoded.
         bundle: the manifests.
+        catalog: the facts, with the user's own prices over them.
+        price_warnings: what was wrong with the user's own prices.
     """
 
     job: GpuJob[..., Any]
@@ -44,11 +51,13 @@ class Plan:
     archive: Archive
     arguments: Mapping[str, Any]
     bundle: Bundle
+    catalog: Catalog
+    price_warnings: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a person should know before it runs."""
-        return (*self.placement.warnings, *self.archive.warnings)
+        return (*self.placement.warnings, *self.price_warnings, *self.archive.warnings)
 
 
 def plan_call(
@@ -59,6 +68,7 @@ def plan_call(
     flags: Mapping[str, object] | None = None,
     workdir: Path | None = None,
     include: Sequence[str] = (),
+    prices: Path | None = None,
 ) -> Plan:
     """Plan a call of the job's function.
 
@@ -69,6 +79,7 @@ def plan_call(
         flags: options of the command line, over those of the decorator.
         workdir: ship this folder, and not only what the job file imports.
         include: patterns of more files to ship.
+        prices: a file with prices of the user's own, over that of the settings.
 
     Raises:
         GpukitError: the declaration, the arguments or the code cannot be shipped.
@@ -76,7 +87,10 @@ def plan_call(
     resolved = resolve_spec(job, flags)
     spec = resolved.spec
     arguments = encode_arguments(job.function, tuple(args), dict(kwargs or {}))
-    placement = resolve(spec, load_catalog(), datetime.date.today())
+    today = datetime.date.today()
+    overlay = own_catalog(job, prices)
+    found = recognise(read_nodes(), overlay.catalog.platforms) if spec.platform == AUTO else None
+    placement = resolve(spec, overlay.catalog, today, found)
     located = locate(job)
     archive = build_archive(
         located, workdir=workdir, include=include, requirements=spec.requirements
@@ -85,4 +99,22 @@ def plan_call(
         spec, placement, archive, job=str(spec.name), module=located.module,
         function=located.function, paths=archive.paths, arguments=arguments, version=__version__,
     )  # fmt: skip
-    return Plan(job, located, resolved, placement, archive, arguments, bundle)
+    return Plan(
+        job, located, resolved, placement, archive, arguments, bundle, overlay.catalog,
+        overlay.warnings,
+    )  # fmt: skip
+
+
+def own_catalog(job: GpuJob[..., Any] | None = None, prices: Path | None = None) -> Overlay:
+    """Return the catalog with the user's own prices over it, where the settings name a file.
+
+    Raises:
+        SpecError: the file cannot be read.
+    """
+    file = find_prices(job, prices)
+    if file is None:
+        return Overlay(facts.load_catalog(), ())
+    return lay_over(
+        facts.load_catalog(), file.text, name=file.path.name, as_of=file.as_of,
+        today=datetime.date.today(),
+    )  # fmt: skip

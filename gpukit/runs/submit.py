@@ -60,6 +60,7 @@ def submit(
     resume_from: str | None = None,
     home: Path | None = None,
     environ: Mapping[str, str] | None = None,
+    estimate: Mapping[str, object] | None = None,
 ) -> Submission:
     """Start the planned run on the local backend, or find it.
 
@@ -71,6 +72,7 @@ def submit(
         resume_from: begin from the newest checkpoint of this other run.
         home: the folder of local runs.
         environ: the environment, for secrets.
+        estimate: what was said of the run, to be compared with what it takes.
 
     Raises:
         UsageError: the run goes on and cannot be begun afresh; ``resume_from`` has nothing.
@@ -99,7 +101,7 @@ def submit(
             return Submission(run, "finished")
         continued = directory.exists()
         bundle = plan.bundle if not force else _renamed(plan, directory.name)
-        backend.write_bundle(directory, bundle, _about(plan), environ)
+        backend.write_bundle(directory, bundle, _about(plan, estimate), environ)
         if source is not None:
             _copy_checkpoint(source, run)
         backend.launch(directory, claimed, simulation)
@@ -142,7 +144,7 @@ def _renamed(plan: Plan, name: str) -> Bundle:
     )  # fmt: skip
 
 
-def _about(plan: Plan) -> dict[str, object]:
+def _about(plan: Plan, estimate: Mapping[str, object] | None) -> dict[str, object]:
     price = plan.placement.price
     return {
         "target": f"{plan.located.file}::{plan.located.function}",
@@ -153,6 +155,7 @@ def _about(plan: Plan) -> dict[str, object]:
             "spot": None if price.spot is None else str(price.spot),
         },
         "price_source": price.source,
+        "estimate": estimate,
     }
 
 

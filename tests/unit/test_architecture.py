@@ -26,10 +26,10 @@ def words(text: str) -> frozenset[str]:
 LAYERS: tuple[frozenset[str], ...] = tuple(
     words(names)
     for names in (
-        "errors _version quantity naming contract ladder",
+        "errors _version quantity naming contract ladder leaks",
         "job profile locations checks spec catalog runtime integrations",
         "placement lint manifests finops diagnose",
-        "render archive ignore imports leaks jobfile settings",
+        "render archive ignore imports jobfile settings",
         "cluster local",
         "runs",
         "quantize",

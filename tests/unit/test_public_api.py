@@ -27,7 +27,7 @@ OPTIONS = [
     "queue", "priority", "node_selector", "tolerations", "service_account", "pod",
 ]  # fmt: skip
 
-SHARED_FLAGS = {"--workdir", "--include", "-o", "--output-format", "--no-spot"}
+SHARED_FLAGS = {"--workdir", "--include", "--prices", "-o", "--output-format", "--no-spot"}
 FLAGS = {
     "submit": {
         "--local", "--detach", "-d", "--fresh", "--force", "--resume-from",
@@ -41,7 +41,7 @@ FLAGS = {
 EXIT_CODES = {
     "GpukitError": 1, "UsageError": 2, "SpecError": 2, "PlacementError": 2, "JobFileError": 2,
     "BudgetError": 3, "RunFailedError": 4, "WaitTimeoutError": 5, "CheckpointError": 1,
-    "StoreError": 1,
+    "ClusterError": 1, "StoreError": 1,
 }  # fmt: skip
 
 _LAZILY = """
