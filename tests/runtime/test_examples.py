@@ -65,8 +65,10 @@ def run_job(tmp_path: Path) -> Iterator[Runner]:
 
 
 def assert_interrupted_once(run: Run, most_redone: int) -> None:
+    """Check the record; a save may have become whole just before the kill, and nobody said so."""
     first, second = run.attempts()
-    assert second.progress.start_step == first.progress.durable_step
+    unheard = second.progress.start_step - first.progress.durable_step
+    assert unheard in ((0,) if first.end else (0, most_redone))
     rows = run.summary().rows
     assert rows[0].redone <= most_redone
     assert rows[1].end_step == run.result().get("steps", rows[1].end_step)
