@@ -1,7 +1,7 @@
 """Lesson 2: interrupt it as often as you like.
 
     gpukit submit --local --simulate-preemption 5s examples/02_interrupted.py
-    gpukit submit --local --simulate-node-loss 5s,±2s --max-interruptions 3 examples/02_interrupted.py
+    gpukit submit --local --simulate-node-loss 5s,±2s examples/02_interrupted.py --workers 4
 
 A preemption is SIGTERM, then the grace period: the job saves at its next safe point and leaves, and
 no step is lost. A node loss is SIGKILL without notice: at most `save_every` steps are done again.

@@ -160,7 +160,7 @@ class _Collector:
 
     def _whole(self, folder: Path) -> None:
         for path in _walked(folder):
-            real = path.resolve()
+            real = Path(os.path.realpath(path))  # a link to itself too
             if path.is_symlink() and not (real.is_file() and real.is_relative_to(folder.resolve())):
                 self.warnings.append(
                     f"{self._name(path)} is a link to {real}, which is not a file of the folder; "
@@ -176,8 +176,14 @@ class _Collector:
                 "include-absolute", f"include {pattern!r} is an absolute path",
                 f"write it relative to {folder}",
             )  # fmt: skip
-        found = [Path(os.path.abspath(p)) for p in folder.glob(pattern)]
-        files = [f for p in found for f in ([p] if p.is_file() else _files_below(p))]
+        try:
+            found = [Path(os.path.abspath(p)) for p in folder.glob(pattern)]
+        except (ValueError, NotImplementedError) as error:
+            raise JobFileError(
+                "include-pattern", f"include {pattern!r} is not a pattern: {error}",
+                '** stands alone between slashes, as in "data/**/*.json"',
+            ) from None  # fmt: skip
+        files = [f for p in found for f in (_files_below(p) if p.is_dir() else [p] * p.is_file())]
         if not files:
             raise JobFileError(
                 "include-nothing", f"include {pattern!r} matches no file below {folder}",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypedDict, TypeVar, overload
 
-from .errors import SpecError, did_you_mean
+from .errors import SpecError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -144,8 +144,17 @@ class GpuJob(Generic[P, R]):
         """Start a run with these arguments on the local backend and return its handle.
 
         Raises:
-            GpukitError: the declaration, the arguments or the code cannot be shipped.
+            GpukitError: the declaration, the arguments or the code cannot be shipped; this
+                process is itself part of a run.
         """
+        from .runtime.context import current
+
+        if current() is not None:
+            raise UsageError(
+                "submit-in-run",
+                f"{self.function.__name__}.submit() was called inside of a run",
+                'put it under if __name__ == "__main__": the pod imports this file too',
+            )
         from .runs.plan import plan_call
         from .runs.submit import submit_local
 

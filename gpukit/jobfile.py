@@ -136,7 +136,7 @@ def _existing(file: Path) -> Path:
     folder = path.parent
     if not folder.is_dir():
         raise JobFileError("file-missing", f"there is no folder {file.parent}", "check the path")
-    known = sorted(p.name for p in folder.glob("*.py"))
+    known = sorted(p.name for p in folder.glob("*.py") if p.is_file())
     raise JobFileError(
         "file-missing", f"there is no file {file}",
         did_you_mean(path.name, known)

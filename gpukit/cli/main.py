@@ -108,6 +108,8 @@ def run(argv: list[str] | None = None) -> int:
     """
     try:
         code = cli.main(args=argv, prog_name="gpukit", standalone_mode=False)
+        if sys.stdout is not None:  # it is None where the caller has closed it
+            sys.stdout.flush()
     except click.ClickException as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # `gpukit` alone; a name of click >= 8.2
             click.echo(error.format_message(), err=True)
@@ -115,7 +117,12 @@ def run(argv: list[str] | None = None) -> int:
         from .mistakes import translated
 
         raise translated(error) from None
-    sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        from .mistakes import refused_by_system
+
+        raise refused_by_system(error) from error
     return code if isinstance(code, int) else 0
 
 
@@ -124,14 +131,21 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return run(argv)
     except GpukitError as error:
+        if error.id == "output-refused":
+            _write_no_more()
         return _failed(error.message, error.hint, error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         return _INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe went away: `gpukit gpus | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_no_more()
         return 0
     except Exception:
         return _bug()
+
+
+def _write_no_more() -> None:
+    """Let what is still to be written to stdout vanish, so that leaving Python does not fail."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _failed(message: str, hint: str, code: int) -> int:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+from pathlib import Path
 from typing import Any
 
 import click
 
 from gpukit.errors import GpukitError, UsageError, did_you_mean
 
-__all__ = ["translated"]
+__all__ = ["refused_by_system", "translated"]
 
 
 def translated(error: click.ClickException) -> GpukitError:
@@ -24,6 +26,23 @@ def translated(error: click.ClickException) -> GpukitError:
     if isinstance(error, click.UsageError):
         return _usage(error, message)
     return UsageError("command-line", message, _help(None))
+
+
+def refused_by_system(error: OSError) -> GpukitError:
+    """Return the error that says what the operating system did not let us do."""
+    why = error.strerror or str(error)
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return UsageError("folder-gone", "the current folder is not there any more",
+                          "go to another one: cd")  # fmt: skip
+    if error.filename is None and error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF):
+        return GpukitError("output-refused", f"the output cannot be written: {why}",
+                           "look at where it goes, and at the space there")  # fmt: skip
+    return GpukitError(
+        "system", f"{error.filename or 'the system'}: {why}",
+        "look at its permissions, and at the space there; GPUKIT_DEBUG=1 shows where it happened",
+    )  # fmt: skip
 
 
 def _missing(error: click.MissingParameter) -> UsageError:

@@ -74,7 +74,7 @@ def submit(**params: Any) -> int:
         plan, simulation=simulation, fresh=params["fresh"], force=params["force"],
         resume_from=params["resume_from"], estimate=estimate,
     )  # fmt: skip
-    _introduce(plan, submission)
+    _introduce(plan, submission, params["target"])
     if params["detach"]:
         output.text(submission.run.name)
         return 0
@@ -91,7 +91,7 @@ def _only_local(params: dict[str, Any]) -> None:
         )  # fmt: skip
 
 
-def _introduce(plan: Plan, submission: Submission) -> None:
+def _introduce(plan: Plan, submission: Submission, target: str) -> None:
     """Say in a few lines what runs, and what the person should know of it."""
     spec, placement = plan.resolved.spec, plan.placement
     price = placement.price_per_hour
@@ -116,7 +116,7 @@ def _introduce(plan: Plan, submission: Submission) -> None:
         output.talk(
             output.style(
                 f"{notes} thing{'s' * (notes != 1)} to know before it runs on a cluster: "
-                f"gpukit explain {plan.located.file.name}",
+                f"gpukit explain {target}",
                 dim=True,
             )
         )

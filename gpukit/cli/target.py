@@ -46,9 +46,11 @@ class TargetCommand(click.Command):
             known = [o for p in self.params if isinstance(p, click.Option) for o in p.opts]
             raise UsageError(
                 "flag-unknown", f"gpukit {self.name} has no option {error.option_name}",
-                did_you_mean(error.option_name, known,
+                did_you_mean(
+                    error.option_name, known,
                     otherwise="options of your function stand behind the file: "
-                    f"gpukit {self.name} FILE {error.option_name} …"),
+                    f"gpukit {self.name} FILE {error.option_name} …",
+                ),
             ) from None  # fmt: skip
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from gpukit.render import Bundle
 
 __all__ = [
-    "ENV_FILE", "STOP_SIGNALS", "check_secrets", "claim", "container_env", "launch", "running", "stop",
-    "write_bundle",
+    "ENV_FILE", "STOP_SIGNALS", "check_secrets", "claim", "container_env", "launch", "running",
+    "stop", "write_bundle",
 ]  # fmt: skip
 
 ENV_FILE = "env.json"
@@ -57,11 +57,20 @@ def running(directory: RunDirectory) -> bool:
 
 
 def container_env(bundle: Bundle) -> list[dict[str, Any]]:
-    """Return the ``env`` list of the rendered Job's main container."""
+    """Return the ``env`` list of the rendered Job's main container, with Kubernetes' ``$$`` read.
+
+    The backend process itself reads the list only, so that it needs no more than the standard
+    library.
+    """
+    from gpukit.manifests.environment import literal_of
+
     job = next(o for o in bundle.to_dicts() if o["kind"] == "Job")
     containers = job["spec"]["template"]["spec"]["containers"]
     env: list[dict[str, Any]] = next(c for c in containers if c["name"] == CONTAINER)["env"]
-    return env
+    return [
+        {**entry, "value": literal_of(entry["value"])} if "value" in entry else entry
+        for entry in env
+    ]
 
 
 def check_secrets(bundle: Bundle, environ: Mapping[str, str]) -> None:

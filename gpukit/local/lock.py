@@ -46,7 +46,7 @@ def holder(path: Path) -> int | None:
     """Return the process that has signed the lock; 0 before one has, None where it is free."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -24,7 +24,6 @@ from typing import Any
 
 from gpukit.contract import CHECKPOINT_MOUNT, CODE_MOUNT, POD_MOUNT, TASK_FILE, WORK_MOUNT, Env
 from gpukit.errors import UsageError
-from gpukit.manifests.environment import literal_of
 
 from .directory import RunDirectory
 
@@ -86,7 +85,7 @@ def _value(
         return environ[entry["name"]]
     if "fieldRef" in source:
         return fields.get(source["fieldRef"]["fieldPath"], "")
-    text = literal_of(str(entry.get("value") or ""))
+    text = str(entry.get("value") or "")
     for mount, folder in mounts.items():
         if text == mount or text.startswith(f"{mount}/"):
             return folder + text[len(mount) :]

@@ -75,7 +75,7 @@ def make_simulation(
     Raises:
         UsageError: both are given, a limit without one of them, or not a duration.
     """
-    text = preemption or node_loss
+    text = node_loss if preemption is None else preemption
     if text is None:
         if limit is not None:
             raise UsageError(
@@ -83,7 +83,7 @@ def make_simulation(
                 "add --simulate-preemption 30s or --simulate-node-loss 30s",
             )  # fmt: skip
         return None
-    if preemption and node_loss:
+    if preemption is not None and node_loss is not None:
         raise UsageError(
             "simulation-both", "--simulate-preemption and --simulate-node-loss are both given",
             "choose one of them for a run",
@@ -94,9 +94,9 @@ def make_simulation(
             "simulation-form", f"{text!r} is not a time between interruptions",
             'write "30s", or "30s,±10s" for some chance in it',
         )  # fmt: skip
-    what = "--simulate-preemption" if preemption else "--simulate-node-loss"
+    what = "--simulate-preemption" if preemption is not None else "--simulate-node-loss"
     return Simulation(
-        kind="preemption" if preemption else "node-loss",
+        kind="node-loss" if preemption is None else "preemption",
         after=_seconds(match["after"], what),
         jitter=_seconds(match["jitter"], what) if match["jitter"] else 0.0,
         limit=limit,

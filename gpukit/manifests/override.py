@@ -8,7 +8,7 @@ there: a variable's ``value`` replaces its ``valueFrom``, where Kubernetes would
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from pydantic import ValidationError
@@ -121,7 +121,11 @@ def _refuse_own(patch: Mapping[str, Any]) -> None:
             "pod-restart-policy", f"pod.restartPolicy={patch['restartPolicy']!r}",
             "gpukit starts each attempt as a pod of its own: leave it out; see retries=",
         )  # fmt: skip
+    _refuse_null("pod", patch, ("containers", "volumes"))
     for container in patch.get("containers") or ():
+        if container.get("name") == CONTAINER:
+            where = f"pod.containers[{CONTAINER}]"
+            _refuse_null(where, container, ("env", "resources", "volumeMounts"))
         own = next((f for f in _GPUKIT_OWN if f in container), None)
         if container.get("name") == CONTAINER and own:
             raise SpecError(
@@ -136,6 +140,15 @@ def _refuse_own(patch: Mapping[str, Any]) -> None:
                 "pod-own-env", f"pod.containers[{container.get('name')}].env: {reserved} is set by "
                 "gpukit",
                 "choose another name",
+            )  # fmt: skip
+
+
+def _refuse_null(where: str, patch: Mapping[str, Any], needed: Sequence[str]) -> None:
+    for name in needed:
+        if name in patch and patch[name] is None:
+            raise SpecError(
+                "pod-null", f"{where}.{name}=None would remove what gpukit needs there",
+                "add to it or replace parts of it: entries are merged by their names",
             )  # fmt: skip
 
 

@@ -192,7 +192,11 @@ def _missing(wanted: Path, partial: Path, source: Path, text: str) -> str:
     """
     report = partial / "report.json"
     environ = _reporting_pip(partial, source)
-    _pip(["install", "--dry-run", "--report", str(report), "-r", str(wanted)], source, environ)
+    _pip(
+        ["install", "--quiet", "--dry-run", "--report", str(report), "-r", str(wanted)],
+        source,
+        environ,
+    )
     found = json.loads(report.read_text(encoding="utf-8"))["install"]
     options = [line for line in text.splitlines() if line.lstrip().startswith("-")]
     options = [line for line in options if not line.lstrip().startswith(("-r", "-c", "-e"))]

@@ -116,6 +116,7 @@ class Tracker:
 
     def _step(self, event: Mapping[str, Any]) -> None:
         step, now = int(event["step"]), time.monotonic()
+        is_first = self.progress.first_step_at is None
         first = self.progress.first_step_at or time.time()
         self._update(
             last_step=step,
@@ -128,7 +129,7 @@ class Tracker:
             self._printed = now
             shown = {key: event[key] for key in ("epoch", "metrics") if key in event}
             log.line("progress", attempt=self._number, step=step, total=event.get("total"), **shown)
-        if now - self._recorded >= _RECORD_SECONDS:
+        if is_first or now - self._recorded >= _RECORD_SECONDS:
             self._put()
 
     def _update(self, **changes: Any) -> None:

@@ -140,11 +140,12 @@ class Supervisor:
         seconds = now - self._start.started
         progressed = progress.durable_step > progress.start_step
         code = exit_code_of(ending.cause, progressed=progressed, seconds=seconds)
-        end = End(ending.cause, int(code), ending.reason, ending.error, now, ending.traceback)
+        code, reason = self._last_word(code, ending, progress, now)
+        end = End(ending.cause, int(code), reason, ending.error, now, ending.traceback)
         self._tell(Attempt(self._start, progress, end, ending.cause))
         log.line(
             "end", run=self._task.run, attempt=self._start.number, cause=ending.cause.value,
-            exit_code=int(code), reason=ending.reason, step=progress.last_step,
+            exit_code=int(code), reason=reason, step=progress.last_step,
             durable_step=progress.durable_step, steps=progress.steps, seconds=round(seconds, 1),
         )  # fmt: skip
         try:
@@ -154,6 +155,21 @@ class Supervisor:
         except StoreError as error:
             log.say(str(error))
         return code
+
+    def _last_word(
+        self, code: ExitCode, ending: Ending, progress: Progress, now: float
+    ) -> tuple[ExitCode, str]:
+        """Say now what the next attempt would be refused for: it would need a pod to say it."""
+        if code in (ExitCode.FINISHED, ExitCode.PERMANENT):
+            return code, ending.reason
+        end = End(ending.cause, int(code), ending.reason, ending.error, now)
+        attempt = Attempt(self._start, progress, end, ending.cause)
+        verdict = replace(self._budget, past=(*self._budget.past, attempt.past())).admit(
+            now, finished=False
+        )
+        if verdict.run:
+            return code, ending.reason
+        return verdict.code, f"{ending.reason}; no further attempt: {verdict.reason}"
 
     def _refuse(self, verdict: Verdict, result: Result | None) -> ExitCode:
         cause = Cause.FINISHED if verdict.code == ExitCode.FINISHED else Cause.PERMANENT

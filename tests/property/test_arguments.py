@@ -10,7 +10,7 @@ import pathlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpukit.runtime.arguments import decode_arguments, encode_arguments
@@ -76,6 +76,7 @@ def _same(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
+@settings(deadline=None)
 @given(values)
 def test_round_trip(value: Any) -> None:
     encoded = encode_arguments(job, (value,))
@@ -83,12 +84,14 @@ def test_round_trip(value: Any) -> None:
     assert _same(decode_arguments(job, json.loads(text))["value"], value)
 
 
+@settings(deadline=None)
 @given(st.builds(Tree, texts, st.lists(leaves), values))
 def test_round_trip_where_the_type_is_annotated(tree: Tree) -> None:
     text = json.dumps(encode_arguments(job, (), {"tree": tree}), sort_keys=True)
     assert _same(decode_arguments(job, json.loads(text))["tree"], tree)
 
 
+@settings(deadline=None)
 @given(values)
 def test_the_encoding_is_a_function_of_the_value(value: Any) -> None:
     once = encode_arguments(job, (value,))
@@ -96,6 +99,7 @@ def test_the_encoding_is_a_function_of_the_value(value: Any) -> None:
     assert json.dumps(once) == json.dumps(again)
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.datetimes(timezones=st.timezones() | st.just(datetime.timezone.utc)))
 def test_times_with_zones(when: datetime.datetime) -> None:
     got = decode_arguments(job, json.loads(json.dumps(encode_arguments(job, (when,)))))["value"]

@@ -76,7 +76,8 @@ def test_every_dtype_and_layout_comes_back(dtype: torch.dtype) -> None:
 def test_numpy_and_friends_come_back() -> None:
     state = {
         "array": np.arange(6, dtype=np.uint32).reshape(2, 3), "scalar": np.float32(0.1),
-        "empty": np.zeros((0, 3)), "generator": np.random.get_state(), "python": random.getstate(),
+        "empty": np.zeros((0, 3)), "large": np.arange(20_000.0),
+        "generator": np.random.get_state(), "python": random.getstate(),
         "deque": collections.deque([1, 2]), "dtype": torch.bfloat16, "inf": -math.inf,
     }  # fmt: skip
     back = round_trip(state)
@@ -84,6 +85,7 @@ def test_numpy_and_friends_come_back() -> None:
     assert (back["array"] == state["array"]).all()
     assert back["scalar"] == state["scalar"]
     assert back["empty"].shape == (0, 3)
+    assert (back["large"] == state["large"]).all()
     assert back["python"] == state["python"]
     np.random.set_state(back["generator"])
     assert (back["deque"], back["dtype"], back["inf"]) == (

@@ -12,6 +12,7 @@ import pytest
 
 from tests.runtime.exactness import (
     EVERY,
+    STEPS,
     Executed,
     assert_nothing_was_damaged,
     check_run,
@@ -23,7 +24,7 @@ from tests.runtime.exactness import (
 from tests.runtime.pod import Pod, Run
 
 MakeRun = Callable[..., Run]
-KILLS = 8  # per case, four cases
+KILLS = 100 if os.environ.get("GPUKIT_SOAK") else 16  # of each victim
 
 
 def children(pid: int) -> list[int]:
@@ -42,17 +43,17 @@ def kill_pod(pod: Pod) -> None:
 
 
 @pytest.mark.parametrize("victim", ["trainer", "pod"])
-@pytest.mark.parametrize("seed", [1, 2])
-def test_kill_at_random_moments(make_run: MakeRun, tmp_path: Path, victim: str, seed: int) -> None:
-    """Kills at any moment of the start, of a step or of a save, 32 over all cases."""
+@pytest.mark.timeout(1800)
+def test_kill_at_random_moments(make_run: MakeRun, tmp_path: Path, victim: str) -> None:
+    """Kills at any moment of the start, of a step or of a save."""
     trace = tmp_path / "trace"
     run = make_run(source(), arguments={"trace": str(trace), "pause": 0.002}, retries=1000)
-    chance, began = random.Random(f"{victim}/{seed}"), {}
+    chance, began = random.Random(victim), {}
     for number in range(1, KILLS + 1):
         began[number] = newest_durable(run)
         pod = run.start(index=number)
         if chance.random() < 0.85:
-            target = len(Executed.read(trace).steps) + chance.randrange(1, 14)
+            target = len(Executed.read(trace).steps) + chance.randrange(1, STEPS // KILLS)
             pod_runs_until(pod, trace, target)
         else:
             pod.wait_for('"gpukit":"attempt"')  # while it starts

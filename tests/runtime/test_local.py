@@ -221,7 +221,7 @@ SECRETIVE = """
 import os
 from gpukit import gpu_job
 
-@gpu_job(secrets={"TOKEN": "wandb/api-key"}, env={"COLOUR": "blue"})
+@gpu_job(secrets={"TOKEN": "wandb/api-key"}, env={"COLOUR": "$(HOME) is $$5 `x`"})
 def look() -> dict:
     names = ["TOKEN", "COLOUR", "NOT_DECLARED", "HOME", "JOB_COMPLETION_INDEX"]
     return {"length": len(os.environ["TOKEN"]), **{n: os.environ.get(n) for n in names[1:]},
@@ -244,7 +244,7 @@ def test_a_pod_has_the_environment_that_it_declares(
     seen = run.result()
     assert seen["length"] == len("do-not-write-me")
     assert (seen["COLOUR"], seen["NOT_DECLARED"], seen["JOB_COMPLETION_INDEX"]) == (
-        "blue", None, None,
+        "$(HOME) is $$5 `x`", None, None,
     )  # fmt: skip
     assert seen["HOME"].startswith(str(run.directory.root / "work"))
     written = [p for p in run.directory.root.rglob("*") if p.is_file()]
@@ -329,3 +329,44 @@ class TestCommandLine:
         out, _ = process.communicate(timeout=PATIENCE)
         run = open_run(out.strip(), home=desk.home)
         assert run.result(PATIENCE) == {"total": 210}
+
+
+SUMMING = """
+import time
+from gpukit import Checkpointer, gpu_job
+
+
+class Sum:
+    value = 0
+
+    def state_dict(self):
+        return {"value": self.value}
+
+    def load_state_dict(self, state):
+        self.value = state["value"]
+
+
+@gpu_job()
+def add(steps: int = 60, epochs: int = 1) -> int:
+    total = Sum()
+    ckpt = Checkpointer(total=total, every_steps=10)
+    for _ in ckpt.epochs(epochs):
+        for n in ckpt.batches(range(steps)):
+            total.value += n
+            time.sleep(0.02)
+    return total.value
+"""
+
+
+def test_the_checkpointer_goes_on_here_and_in_a_run_that_resumes_from_this_one(desk: Desk) -> None:
+    file = desk.write(SUMMING)
+    run = desk.run(desk.plan(file), simulation=Simulation("node-loss", after=0.6, limit=1))
+    assert run.result() == sum(range(60))
+    first, second = run.attempts()
+    assert second.progress.start_step == first.progress.durable_step > 0
+
+    longer = desk.submit(desk.plan(file, epochs=2), resume_from=run.name)
+    longer.run.wait(PATIENCE)
+    assert (longer.action, longer.from_step) == ("started", 60)
+    assert longer.run.result() == 2 * sum(range(60))
+    assert longer.run.attempts()[0].progress.start_step == 60

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gpukit.ladder import Cause
+from gpukit.ladder import Cause, ExitCode
 from tests.runtime.pod import Run
 
 MakeRun = Callable[..., Run]
@@ -190,3 +190,16 @@ def test_a_trainer_that_cannot_be_started_still_leaves_a_message(make_run: MakeR
     assert code == 1
     assert pod.message["cause"] == "crash"
     assert "store" in pod.message["reason"]
+
+
+def test_the_last_allowed_crash_ends_the_run_without_another_pod(make_run: MakeRun) -> None:
+    run = make_run("""
+        def main():
+            raise ValueError(context.current().attempt)
+    """)
+    codes = [run.run(retries=1)[0] for _ in range(2)]
+    assert codes == [ExitCode.CRASH, ExitCode.PERMANENT]
+    last = run.record.attempts()[-1]
+    assert last.cause is Cause.CRASH
+    assert last.end is not None
+    assert "ValueError: 2; no further attempt: retries=1 used up" in last.end.reason

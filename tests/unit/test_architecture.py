@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -60,6 +61,12 @@ POD_MAY_USE = frozenset({"", "_version", "errors", "contract", "ladder", "runtim
 POD_MAY_USE_LAZILY = frozenset({"torch", "numpy", "fsspec"})
 
 FILE_LINES, FUNCTION_LINES = 400, 60
+
+KEBAB = r"[a-z0-9]+(-[a-z0-9]+)*"
+GPUKIT_ERRORS = words(
+    "GpukitError UsageError SpecError PlacementError JobFileError BudgetError RunFailedError "
+    "WaitTimeoutError CheckpointError StoreError ModelChangedError DamagedFileError FencedError"
+)
 
 
 @dataclass(frozen=True)
@@ -239,6 +246,25 @@ def exports(file: File) -> list[str]:
     return [f"{file.name} has no {name}" for name in exported if name not in bound and not lazy]
 
 
+def errors_for_people(file: File) -> list[str]:
+    """Bare exceptions, assertions, and errors without an id of their own or without a hint."""
+    found = []
+    for node in ast.walk(file.tree):
+        if isinstance(node, ast.Assert):
+            found.append(f"{file.name}:{node.lineno} asserts")
+        name = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+        if name in ("Exception", "BaseException", "RuntimeError"):
+            found.append(f"{file.name}:{node.lineno} makes a bare {name}")  # type: ignore[attr-defined]
+        if isinstance(node, ast.Call) and name in GPUKIT_ERRORS and len(node.args) == 3:
+            id, _, hint = node.args
+            kebab = isinstance(id, ast.Constant) and re.fullmatch(KEBAB, str(id.value))
+            if not (kebab or isinstance(id, (ast.JoinedStr, ast.Attribute, ast.Name, ast.IfExp))):
+                found.append(f"{file.name}:{node.lineno} has the id {ast.unparse(id)}")
+            if isinstance(hint, ast.Constant) and not hint.value:
+                found.append(f"{file.name}:{node.lineno} has no hint")
+    return found
+
+
 def cycles(of: list[File]) -> list[str]:
     """Modules that lead back to themselves, imports inside functions included."""
     graph = {
@@ -263,7 +289,7 @@ def cycles(of: list[File]) -> list[str]:
 
 
 RULES: tuple[Callable[[File], list[str]], ...] = (
-    wrong_direction, effects, not_for_pods, cluster_clients, too_long, exports,
+    wrong_direction, effects, not_for_pods, cluster_clients, too_long, exports, errors_for_people,
 )  # fmt: skip
 
 
@@ -304,6 +330,10 @@ def test_tests_and_benchmarks_are_short_files_too() -> None:
         (too_long, "gpukit.render", "\n" * 401),
         (too_long, "gpukit.render", "def f():\n" + "    x = 1\n" * 60),
         (exports, "gpukit.render", "def f(): ..."),
+        (errors_for_people, "gpukit.render", "def f(x):\n    assert x, 'x is missing'"),
+        (errors_for_people, "gpukit.render", "raise RuntimeError('no')"),
+        (errors_for_people, "gpukit.render", "raise SpecError('spec-wrong', 'it is wrong', '')"),
+        (errors_for_people, "gpukit.render", "raise SpecError('Wrong!', 'it is wrong', 'do so')"),
         (exports, "gpukit.render", "__all__ = ['f', 'g']\ndef f(): ..."),
     ],
 )

@@ -16,26 +16,16 @@ from typing import Any
 import pytest
 
 import gpukit
-from gpukit.archive import LIMIT, Archive, build_archive
-from gpukit.errors import JobFileError
+from gpukit.archive import Archive
 from gpukit.jobfile import load_job, locate
 from gpukit.runtime.arguments import encode_arguments
-from tests.fresh import JOB, fresh_imports, write_files
+from tests.fresh import JOB, fresh_imports, pack, user_files, write_files
 
 
 @pytest.fixture(autouse=True)
 def _fresh() -> Iterator[None]:
     with fresh_imports():
         yield
-
-
-def pack(file: Path, **options: Any) -> Archive:
-    return build_archive(locate(load_job(str(file))), **options)
-
-
-def user_files(archive: Archive) -> dict[str, str]:
-    kinds = {f.name.removeprefix("src/"): f.kind for f in archive.files}
-    return {name: kind for name, kind in kinds.items() if kind != "gpukit"}
 
 
 def unpack(archive: Archive, to: Path) -> Path:
@@ -355,63 +345,3 @@ def test_local_code_that_is_not_shipped_is_named(tmp_path: Path) -> None:
     assert len(found) == 2
     assert any("native_x.abi3.so is a compiled module" in w for w in found)
     assert any("far_lib_x comes from" in w and "--workdir" in w for w in found)
-
-
-def noise(kib: int) -> bytes:
-    return os.urandom(kib * 1024)
-
-
-def test_too_large_an_archive_lists_the_largest(tmp_path: Path) -> None:
-    write_files(tmp_path, {"big_job.py": JOB, "a.bin": noise(400), "sub/b.bin": noise(500)})
-    with pytest.raises(JobFileError, match=r"files: sub/b.bin \(500 KiB\), a.bin \(400") as caught:
-        pack(tmp_path / "big_job.py", workdir=tmp_path)
-    assert caught.value.id == "archive-too-large"
-    assert ".gpukitignore" in caught.value.hint
-    assert len(pack(tmp_path / "big_job.py").data) < LIMIT
-
-
-def test_a_huge_folder_is_refused_before_it_is_read(tmp_path: Path) -> None:
-    write_files(tmp_path, {"huge_job.py": JOB})
-    with (tmp_path / "weights.bin").open("wb") as file:
-        file.truncate(2**40)
-    with pytest.raises(JobFileError, match=r"more than 64 MiB.*weights.bin") as caught:
-        pack(tmp_path / "huge_job.py", workdir=tmp_path)
-    assert caught.value.id == "archive-too-large"
-
-
-MISTAKES: list[tuple[dict[str, Any], str, str]] = [
-    ({"include": ["*.jsn"]}, "include-nothing", "matches no file"),
-    ({"include": ["/etc/passwd"]}, "include-absolute", "absolute"),
-    ({"include": ["../../*.txt"]}, "file-outside", "outside of the project"),
-    ({"requirements": "reqs.txt"}, "requirements-missing", "no such file"),
-    ({"requirements": "../r.txt"}, "requirements-outside", "leaves the folder"),
-    ({"requirements": "local.txt"}, "requirements-local", "local.txt:2: '-e ../lib'"),
-    ({"workdir": Path("/no/such/folder")}, "workdir-missing", "no folder"),
-    ({"workdir": "other"}, "workdir-outside", "outside of"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("options", "id", "message"), MISTAKES, ids=[m[1] for m in MISTAKES])
-def test_mistakes(tmp_path: Path, options: dict[str, Any], id: str, message: str) -> None:
-    write_files(tmp_path, {
-        "far.txt": "", "p/pyproject.toml": "", "p/r.txt": "", "p/code/mis_job.py": JOB,
-        "p/code/local.txt": "torch\n-e ../lib\n", "p/other/x": "",
-    })  # fmt: skip
-    if options.get("workdir") == "other":
-        options = {"workdir": tmp_path / "p/other"}
-    with pytest.raises(JobFileError, match=message) as caught:
-        pack(tmp_path / "p/code/mis_job.py", **options)
-    assert caught.value.id == id
-    assert caught.value.hint
-
-
-def test_code_that_cannot_be_read(tmp_path: Path) -> None:
-    files = {"rd_job.py": JOB + "\ndef f():\n    import broken_x\n", "broken_x.py": "def (:\n"}
-    write_files(tmp_path, files)
-    with pytest.raises(JobFileError, match=r"broken_x\.py:1") as caught:
-        pack(tmp_path / "rd_job.py")
-    assert caught.value.id == "import-syntax"
-    (tmp_path / os.fsdecode(b"caf\xe9.txt")).write_text("")
-    (tmp_path / "broken_x.py").write_text("")
-    with pytest.raises(JobFileError, match="is not UTF-8"):
-        pack(tmp_path / "rd_job.py", workdir=tmp_path)

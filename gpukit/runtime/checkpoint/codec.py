@@ -22,6 +22,7 @@ __all__ = ["Json", "decode", "encode"]
 
 Json = Any
 _TAG = "$"
+_INLINE = 64 << 10  # bytes
 
 
 def encode(value: object, tensors: dict[str, torch.Tensor], path: str) -> Json:
@@ -58,25 +59,22 @@ def _encode_dict(value: dict[Any, Any], tensors: dict[str, torch.Tensor], path: 
 
 
 def _encode_foreign(value: object, tensors: dict[str, torch.Tensor], path: str) -> Json:
-    import torch
-
-    if isinstance(value, torch.Tensor):
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(value, torch.Tensor):
         if value.dtype is torch.complex128:  # a dtype that safetensors has no word for
             tensors[path] = torch.view_as_real(value.detach().resolve_conj())
             return {_TAG: "complex128", "v": path}
         tensors[path] = value.detach()
         return {_TAG: "tensor", "v": path}
-    if isinstance(value, torch.dtype):
+    if torch is not None and isinstance(value, torch.dtype):
         return {_TAG: "dtype", "v": str(value).removeprefix("torch.")}
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(value, numpy.ndarray | numpy.generic):
         array = numpy.asarray(value)
         if not array.dtype.hasobject:
-            tensors[path] = torch.frombuffer(
-                bytearray(array.tobytes()) or bytearray(1), dtype=torch.uint8
-            )
             return {
-                _TAG: "ndarray", "v": path, "dtype": array.dtype.str, "shape": list(array.shape),
+                _TAG: "ndarray", "v": _encode_array(array, tensors, path),
+                "dtype": array.dtype.str, "shape": list(array.shape),
                 "scalar": isinstance(value, numpy.generic),
             }  # fmt: skip
     raise CheckpointError(
@@ -85,6 +83,17 @@ def _encode_foreign(value: object, tensors: dict[str, torch.Tensor], path: str) 
         "which a checkpoint cannot hold",
         "keep numbers, text, lists, dicts, tensors and numpy arrays in a state_dict",
     )
+
+
+def _encode_array(array: Any, tensors: dict[str, torch.Tensor], path: str) -> Json:
+    """Keep a small array in the tree, so that a job without torch stays without it."""
+    raw = bytearray(array.tobytes())
+    if len(raw) <= _INLINE:
+        return {_TAG: "bytes", "v": base64.b64encode(raw).decode()}
+    import torch
+
+    tensors[path] = torch.frombuffer(raw, dtype=torch.uint8)
+    return {_TAG: "tensor", "v": path}
 
 
 def decode(value: Json, tensors: dict[str, torch.Tensor]) -> Any:
@@ -102,9 +111,10 @@ def decode(value: Json, tensors: dict[str, torch.Tensor]) -> Any:
 def _decode_ndarray(value: Json, tensors: dict[str, torch.Tensor]) -> Any:
     import numpy
 
-    dtype, shape = numpy.dtype(value["dtype"]), tuple(value["shape"])
-    raw = bytes(tensors[value["v"]].numpy())[: dtype.itemsize * math.prod(shape)]
-    array = numpy.frombuffer(raw, dtype=dtype).reshape(shape).copy()
+    raw = decode(value["v"], tensors)
+    data = raw if isinstance(raw, bytes) else raw.numpy().tobytes()
+    array = numpy.frombuffer(data, dtype=numpy.dtype(value["dtype"]))
+    array = array.reshape(tuple(value["shape"])).copy()
     return array[()] if value["scalar"] else array
 
 

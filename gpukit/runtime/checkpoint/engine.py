@@ -19,7 +19,7 @@ from gpukit.runtime.store import Store
 
 from .codec import Json, decode, encode
 from .manifest import FOLDER, MANIFEST, CheckpointName, Manifest, checkpoint_names
-from .tensorfile import Checksums, DamagedFileError, read, write
+from .tensorfile import OLDER_INSTEAD, Checksums, DamagedFileError, read, write
 
 if TYPE_CHECKING:
     import torch
@@ -194,7 +194,9 @@ class SyncEngine:
     def _load_rank(self, name: CheckpointName, rank: int, manifest: Manifest) -> Any:
         data = self._require(name.key(f"rank-{rank}.json"))
         if [zlib.crc32(data)] != manifest.files[f"rank-{rank}.json"]["crc32"]:
-            raise DamagedFileError("checkpoint-damaged", f"rank-{rank}.json is damaged", "")
+            raise DamagedFileError(
+                "checkpoint-damaged", f"rank-{rank}.json is damaged", OLDER_INSTEAD
+            )
         tree = json.loads(json.loads(data)["body"])["tree"]
         file = f"rank-{rank}.safetensors"
         with self._store.open_read(name.key(file)) as source:
@@ -204,7 +206,7 @@ class SyncEngine:
     def _require(self, key: str) -> bytes:
         data = self._store.get(key)
         if data is None:
-            raise DamagedFileError("checkpoint-damaged", f"{key} is missing", "")
+            raise DamagedFileError("checkpoint-damaged", f"{key} is missing", OLDER_INSTEAD)
         return data
 
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .tensorfile import DamagedFileError
+from .tensorfile import OLDER_INSTEAD, DamagedFileError
 
 __all__ = ["FOLDER", "MANIFEST", "CheckpointName", "Manifest", "checkpoint_names"]
 
@@ -114,14 +114,16 @@ class Manifest:
             outer = json.loads(data)
             body: str = outer["body"]
             if zlib.crc32(body.encode()) != outer["crc32"]:
-                raise DamagedFileError("manifest-damaged", "the manifest is damaged", "")
+                raise DamagedFileError("manifest-damaged", "the manifest is damaged", OLDER_INSTEAD)
             raw = json.loads(body)
             if raw.pop("format") != 1:
                 raise DamagedFileError(
-                    "manifest-format", "the manifest has a format that is not known here", ""
+                    "manifest-format",
+                    "the manifest has a format that is not known here",
+                    OLDER_INSTEAD,
                 )
             return Manifest(**raw)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedFileError(
-                "manifest-damaged", f"the manifest cannot be read: {error}", ""
+                "manifest-damaged", f"the manifest cannot be read: {error}", OLDER_INSTEAD
             ) from None

