@@ -22,8 +22,8 @@ $(READY): pyproject.toml
 demo: $(READY)  ## train, be interrupted, resume, and compare the weights bit by bit
 	@$(BIN)/python -m examples.demo
 
-test: $(READY)  ## all tests that need no cluster
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
+test: $(READY)  ## the tests, without the longest ones
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m "not e2e"
 
 check: $(READY)  ## lint, format, types, and that generated files are up to date
 	$(BIN)/ruff check .
@@ -44,12 +44,14 @@ docs: $(READY)  ## write the generated pages of the reference anew
 
 bench: $(READY)  ## measure against peers, side by side; prints ratios
 	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks.mig_plan
 
-e2e: $(READY)  ## the whole of the local backend and the runtime, with real processes
-	$(BIN)/python -m pytest -q -n $(WORKERS) tests/runtime
+e2e: $(READY)  ## the longest tests: kills at random moments, several ranks, the demo, frameworks
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m e2e
 
 soak: $(READY)  ## the runs of thousands: more kills, more random specs
 	GPUKIT_SOAK=1 $(BIN)/python -m pytest -q -n $(WORKERS) tests/runtime/test_kill.py tests/property
+	$(BIN)/python -m benchmarks.calibration
 
 clean:  ## remove what was built
 	rm -rf $(VENV) .gpukit .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

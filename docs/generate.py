@@ -11,6 +11,9 @@ from typing import Any
 
 from gpukit.cli.options import SECTIONS
 from gpukit.spec import JobSpec
+from tests.lint import page as lint
+
+from . import gpus_page as gpus
 
 __all__ = ["main", "options_page", "pages"]
 
@@ -52,7 +55,11 @@ Times are written `"90s"`, `"10m"`, `"1h"`, `"7d"`; sizes `"512Mi"`, `"50Gi"`; m
 
 def pages() -> dict[Path, str]:
     """Return the generated pages by path."""
-    return {REFERENCE / "options.md": options_page()}
+    return {
+        REFERENCE / "options.md": options_page(),
+        gpus.PAGE: gpus.gpus_page(),
+        lint.FILE: lint.page(),
+    }
 
 
 def options_page() -> str:

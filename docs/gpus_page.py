@@ -1,8 +1,7 @@
-"""Writes docs/reference/gpus.md from the catalog: ``python -m docs.gpus_page [--check]``."""
+"""docs/reference/gpus.md, made from the catalog by ``make docs``."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -11,7 +10,7 @@ from gpukit.catalog import Catalog, Gpu, Machine, Platform, Price, load_catalog
 from gpukit.catalog.prices import STALE_DAYS
 from gpukit.catalog.validate import check_together
 
-__all__ = ["PAGE", "gpus_page", "main"]
+__all__ = ["PAGE", "gpus_page"]
 
 PAGE = Path(__file__).parent / "reference" / "gpus.md"
 
@@ -203,20 +202,3 @@ def _range(spot: tuple[Decimal, Decimal] | None) -> str | None:
 def _odd(catalog: Catalog) -> Iterator[str]:
     rows = [(f.where, f.message) for f in check_together(catalog.prices)]
     return _table(("price", "what is odd"), rows)
-
-
-def main(arguments: list[str]) -> int:
-    """Write the page, or with ``--check`` tell whether it is up to date."""
-    text = gpus_page()
-    if PAGE.exists() and PAGE.read_text(encoding="utf-8") == text:
-        return 0
-    if arguments == ["--check"]:
-        print(f"{PAGE} is out of date: run `make docs`", file=sys.stderr)
-        return 1
-    PAGE.write_text(text, encoding="utf-8")
-    print(f"wrote {PAGE}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -148,7 +148,7 @@ def show(quiet: Run, stormy: Run, seconds: float) -> None:
     summary = stormy.summary()
     rows = []
     for row, attempt in zip(summary.rows, stormy.attempts(), strict=True):
-        lost = row.restart and row.restart.seconds
+        lost = row.restart.seconds if row.restart else None
         rows.append([
             str(row.number), str(row.start_step), str(attempt.progress.durable_step),
             row.ended_by, str(row.redone) if row.restart else "",

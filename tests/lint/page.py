@@ -1,4 +1,4 @@
-"""The page of the rules: ``python -m tests.lint.page`` writes it from the table and the cases."""
+"""docs/reference/lint.md, made from the table of rules and their cases by ``make docs``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FILE = Path(__file__).parents[2] / "docs" / "reference" / "lint.md"
 
 _HEAD = """# Rules of `gpukit lint`
 
-<!-- written by `python -m tests.lint.page` from the rules and their tests; do not edit -->
+<!-- Written by `make docs` from the rules and their tests; do not edit. -->
 
 ```
 gpukit lint train.py                      a job
@@ -99,8 +99,3 @@ def _fix(id: str, text: str) -> Iterator[str]:
     found: list[Finding] = lint_manifests({"a.yaml": text}, load_catalog())
     finding = next(f for f in found if f.rule.id == id)
     yield f"It says: {finding.message}. **Fix**: `{finding.fix.text}`"
-
-
-if __name__ == "__main__":
-    FILE.parent.mkdir(parents=True, exist_ok=True)
-    FILE.write_text(page(), encoding="utf-8")

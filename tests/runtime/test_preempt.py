@@ -44,7 +44,7 @@ def preempted_run(
     return run, trace, began
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.e2e)])
 def test_three_preemptions_in_one_epoch_lose_no_step(
     make_run: MakeRun, tmp_path: Path, workers: int
 ) -> None:
@@ -56,6 +56,7 @@ def test_three_preemptions_in_one_epoch_lose_no_step(
     assert run.record.attempts()[-1].progress.last_step == STEPS
 
 
+@pytest.mark.e2e
 def test_the_tests_notice_when_a_part_of_the_restore_is_missing(
     make_run: MakeRun, tmp_path: Path
 ) -> None:

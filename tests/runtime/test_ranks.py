@@ -79,6 +79,7 @@ def main(trace, pause=0.0):
 """
 
 
+@pytest.mark.e2e
 def test_two_ranks_are_preempted_together_and_resume_exactly(
     make_run: Callable[..., Run], tmp_path: Path
 ) -> None:

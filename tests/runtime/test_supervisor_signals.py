@@ -303,9 +303,13 @@ def test_ranks_are_told_what_a_launcher_says_and_one_that_fails_ends_all(
             names = "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR"
             print(*(os.environ[name] for name in names), flush=True)
             assert int(os.environ["MASTER_PORT"]) > 0
-            if os.environ["RANK"] == "1":
-                raise ValueError("on rank 1")
-            wait_for_ever()
+            said = Path(os.environ["GPUKIT_WORK"]) / "said"
+            if os.environ["RANK"] == "0":
+                said.touch()
+                wait_for_ever()
+            while not said.exists():
+                time.sleep(0.01)
+            raise ValueError("on rank 1")
     """)
     code, pod = run.run(processes=2)
     assert code == 1

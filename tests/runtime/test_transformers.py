@@ -12,6 +12,7 @@ from gpukit.runtime.store import DirectoryStore
 from tests.runtime.pod import Pod, Run
 
 pytest.importorskip("transformers")
+pytestmark = pytest.mark.e2e
 
 SOURCE = """
 import hashlib

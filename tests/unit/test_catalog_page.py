@@ -19,7 +19,7 @@ def tables(text: str) -> list[list[list[str]]]:
 
 
 def test_the_page_is_up_to_date() -> None:
-    assert PAGE.read_text(encoding="utf-8") == gpus_page(), "python -m docs.gpus_page"
+    assert PAGE.read_text(encoding="utf-8") == gpus_page(), "make docs"
 
 
 def test_every_row_has_a_source_and_all_facts_are_there() -> None:

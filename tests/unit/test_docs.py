@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("examples/*.md")])
 SOURCES = sorted([*ROOT.glob("examples/0*.py"), *ROOT.glob("examples/0*/train.py"),
                   *ROOT.glob("recipes/*.py")])  # fmt: skip
-COMMAND = re.compile(r"^(?: {4}|\$ )?gpukit ([a-z]+)((?: [^#|\n]*)?)", re.MULTILINE)
+COMMAND = re.compile(r"^(?: {4}|\$ )?gpukit ([a-z-]+)((?: [^#|>\n]*)?)", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#\s]+)(#[^)]*)?\)")
 
 

@@ -266,7 +266,7 @@ def test_no_shape_of_an_object_is_too_odd(value: object) -> None:
 
 def test_the_page_of_the_rules_is_up_to_date() -> None:
     written = page.FILE.read_text(encoding="utf-8")
-    assert written == page.page(), "if this is meant: python -m tests.lint.page"
+    assert written == page.page(), "if this is meant: make docs"
     assert all(f'<a id="{rule.id.lower()}"></a>' in written for rule in RULES)
     assert {rule.doc.partition("#")[0] for rule in RULES} == {
         page.FILE.relative_to(REPOSITORY).as_posix()

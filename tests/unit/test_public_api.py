@@ -32,6 +32,7 @@ FLAGS = {
     "submit": {
         "--local", "--detach", "-d", "--fresh", "--force", "--resume-from",
         "--simulate-preemption", "--simulate-node-loss", "--max-interruptions", "--seed",
+        "--hours", "--override-budget",
     },
     "render": {"--output", "-f"},
     "explain": set(),

@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+
+import pytest
+
+# Threads that spin for work only slow the other processes of a test run down.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(autouse=True)
+def _forget_job_files() -> Iterator[None]:
+    """Forget the job files that a test has imported: the next one's have the same names."""
+    path = list(sys.path)
+    yield
+    sys.path[:] = path
+    temporary = tempfile.gettempdir() + os.sep
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(temporary):
+            del sys.modules[name]
