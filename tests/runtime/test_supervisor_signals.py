@@ -135,8 +135,8 @@ def test_a_handler_of_the_jobs_own_cannot_make_a_stop_a_success(
 def test_a_job_that_swallows_the_stop_is_not_finished(make_run: MakeRun) -> None:
     pod = make_run("""
         def main():
-            print("ready", flush=True)
             try:
+                print("ready", flush=True)
                 wait_for_ever()
             except BaseException:
                 return "half of it"
