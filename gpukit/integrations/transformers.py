@@ -81,7 +81,8 @@ class GpukitCallback(TrainerCallback):  # type: ignore[misc]
         """Ask for a save when one is due, or when SIGTERM has come."""
         if self._ctx is None:
             return
-        self._metrics.at(state.global_step, int(state.epoch or 0), state.max_steps)
+        last = state.global_step >= state.max_steps or self._ctx.stop_requested
+        self._metrics.at(state.global_step, int(state.epoch or 0), state.max_steps, last=last)
         due = time.monotonic() - self._saved_at >= self._every
         due = due or bool(self._every_steps and state.global_step % self._every_steps == 0)
         if self._ctx.stop_requested and not self._fits():
