@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -12,12 +11,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True)
-def _forget_job_files() -> Iterator[None]:
+def _forget_job_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Forget the job files that a test has imported: the next one's have the same names."""
     path = list(sys.path)
     yield
     sys.path[:] = path
-    temporary = tempfile.gettempdir() + os.sep
+    temporary = f"{tmp_path_factory.getbasetemp()}{os.sep}"
     for name, module in list(sys.modules.items()):
         if (getattr(module, "__file__", None) or "").startswith(temporary):
             del sys.modules[name]

@@ -11,7 +11,7 @@ import click
 
 from gpukit.errors import BudgetError, UsageError
 
-from .target import target_command
+from .target import job_of, target_command
 
 if TYPE_CHECKING:
     from gpukit.finops.beliefs import Range
@@ -57,7 +57,7 @@ def cost(output_format: str, **params: Any) -> int:
 
     from .options import flags_of
 
-    job = _load(params)
+    job = job_of(params)
     spec = resolve_spec(job, flags_of(params)).spec
     hours = None if params["hours"] is None else hours_of(params["hours"], "--hours")
     if params["local"]:
@@ -224,9 +224,3 @@ def save_words(job: GpuJob[..., Any]) -> bool:
 
     source = Path(locate(job).file).read_text(encoding="utf-8", errors="replace")
     return any(word in source for word in ("Checkpointer", "GpukitCallback"))
-
-
-def _load(params: dict[str, Any]) -> GpuJob[..., Any]:
-    from gpukit.jobfile import load_job, parse_target
-
-    return load_job(parse_target(params["target"]))

@@ -13,7 +13,7 @@ from gpukit.errors import BudgetError, UsageError, did_you_mean
 from gpukit.quantity import parse_bytes, parse_duration
 
 from . import output
-from .target import target_command
+from .target import job_of, target_command
 
 if TYPE_CHECKING:
     from gpukit.lint import Finding, Needs
@@ -80,14 +80,12 @@ def _is_manifest(target: str) -> bool:
 
 
 def _of_job(params: dict[str, Any], needs: Needs) -> list[Finding]:
-    from gpukit.jobfile import load_job, parse_target
     from gpukit.runs.lint import lint_call
 
     from .options import flags_of
 
-    job = load_job(parse_target(params["target"]))
     return lint_call(
-        job, flags=flags_of(params), needs=needs, shown=params["target"],
+        job_of(params), flags=flags_of(params), needs=needs, shown=params["target"],
         workdir=params["workdir"], include=params["include"],
     )  # fmt: skip
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gpukit.job import GpuJob
     from gpukit.runs.plan import Plan
 
-__all__ = ["TargetCommand", "plan_archive", "plan_of", "target_command"]
+__all__ = ["TargetCommand", "job_of", "plan_archive", "plan_of", "target_command"]
 
 _SPOT_WORDS = (["prefer"], ["true"], ["false"])
 
@@ -118,7 +118,7 @@ def plan_of(params: dict[str, Any]) -> Plan:
     from .parameters import parse_parameters
 
     flags = flags_of(params)
-    job = _job(params)
+    job = _load(params)
     values = parse_parameters(job, list(params["arguments"]), target=params["target"])
     return plan_call(
         job, (), values, flags=flags, workdir=params["workdir"], include=params["include"],
@@ -136,7 +136,7 @@ def plan_archive(params: dict[str, Any]) -> Archive:
     from gpukit.jobfile import locate
     from gpukit.settings import resolve_spec
 
-    job = _job(params)
+    job = job_of(params)
     spec = resolve_spec(job, flags_of(params)).spec
     return build_archive(
         locate(job), workdir=params["workdir"], include=params["include"],
@@ -144,7 +144,21 @@ def plan_archive(params: dict[str, Any]) -> Archive:
     )  # fmt: skip
 
 
-def _job(params: dict[str, Any]) -> GpuJob[..., Any]:
+def job_of(params: dict[str, Any]) -> GpuJob[..., Any]:
+    """Return the job of a command that needs no arguments; wrong ones are refused all the same.
+
+    Raises:
+        GpukitError: the job file or the arguments cannot be used.
+    """
+    from .parameters import parse_parameters
+
+    job = _load(params)
+    if params["arguments"]:
+        parse_parameters(job, list(params["arguments"]), target=params["target"])
+    return job
+
+
+def _load(params: dict[str, Any]) -> GpuJob[..., Any]:
     from gpukit.jobfile import load_job, parse_target
 
     return load_job(parse_target(params["target"]))

@@ -226,3 +226,13 @@ def test_slowdown_is_none_for_a_job_that_is_not_busy() -> None:
 def test_several_gpus_are_whole_ones_only() -> None:
     found = options(make_spec({"profile": "h100:2"}), load_catalog())
     assert [o.profile for o in found] == ["h100:2"]
+
+
+@pytest.mark.parametrize("command", ["cost", "lint", "archive"])
+def test_a_flag_behind_the_target_is_not_passed_over(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran = Ran(capsys, (command, "cost_train.py::train", "--hours", "24"))
+    assert ran.code == 2
+    assert ran.out == ""
+    assert "gpukit's own options stand before" in ran.err
