@@ -27,12 +27,14 @@ class Trainer:
     Attributes:
         process: the process; it is reaped by its pid, never waited for.
         reader: its events.
+        output: read end of the pipe that it prints to.
         state: what it said, and how it left.
         kill_at: monotonic time at which it is killed; None while nobody asked it to leave.
     """
 
     process: subprocess.Popen[bytes]
     reader: EventReader
+    output: int
     state: TrainerState
     kill_at: float | None = None
 
@@ -73,6 +75,7 @@ def launch(task: Task, environ: Mapping[str, str], attempt: int) -> list[Trainer
 
 def _start(task: Task, base: Mapping[str, str], rank: int, port: int) -> Trainer:
     read, write = open_channel()
+    output, printed = os.pipe()
     environ = {**base, Env.CHANNEL: str(write), **_launcher_variables(task, rank, port)}
     command = [sys.executable, "-u", "-m", "gpukit.runtime.trainer", str(os.getpid())]
     try:
@@ -80,12 +83,15 @@ def _start(task: Task, base: Mapping[str, str], rank: int, port: int) -> Trainer
             command,
             env=environ,
             stdin=subprocess.DEVNULL,
+            stdout=printed,
+            stderr=printed,
             pass_fds=(write,),
             start_new_session=True,
         )
     finally:
         os.close(write)
-    return Trainer(process, EventReader(read), TrainerState(rank))
+        os.close(printed)
+    return Trainer(process, EventReader(read), output, TrainerState(rank))
 
 
 def _launcher_variables(task: Task, rank: int, port: int) -> dict[str, str]:

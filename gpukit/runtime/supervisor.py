@@ -22,17 +22,18 @@ from . import log, outputs, termination
 from .budget import Budget
 from .ending import Ending
 from .environment import Environment, termination_log
-from .launch import launch
+from .launch import Trainer, launch
 from .processes import become_reaper, kill_descendants
 from .progress import ProgressWriter, Tracker
 from .record import Attempt, End, Progress, Result, RunRecord, Start, since_submission
+from .relay import Relay
 from .signals import SignalPipe
 from .store import open_store
 from .watch import Watch
 
 __all__ = ["main"]
 
-_PATIENCE = 5.0  # for the last progress, where the store is slow
+_PATIENCE = 5.0  # for the last progress where the store is slow, and for the last output
 _TRIES = 4  # a result is worth hours
 _TRANSIENT = ("store-unusable", "store-create")
 
@@ -112,14 +113,22 @@ class Supervisor:
         def finish(value: Any) -> Ending | None:
             return self._finish(Result(value, tracker.progress.last_step, self._start.number))
 
+        def start() -> list[Trainer]:
+            trainers = launch(self._task, self._environ, self._start.number)
+            relays.append(Relay([trainer.output for trainer in trainers]))
+            return trainers
+
+        relays: list[Relay] = []
         watch = Watch(self._task, signals, tracker, self._budget, finish)
         try:
-            return watch.run(lambda: launch(self._task, self._environ, self._start.number))
+            return watch.run(start)
         except Exception as error:  # the attempt has begun: it is to have an end
             traceback.print_exc()
             return Ending(Cause.CRASH, f"gpukit's supervisor failed: {_words(error)}")
         finally:
             kill_descendants()
+            for relay in relays:
+                relay.close(_PATIENCE)
 
     def _finish(self, result: Result) -> Ending | None:
         """Make outputs and end marker durable; only then may the pod leave with 0."""

@@ -203,3 +203,37 @@ def test_the_last_allowed_crash_ends_the_run_without_another_pod(make_run: MakeR
     assert last.cause is Cause.CRASH
     assert last.end is not None
     assert "ValueError: 2; no further attempt: retries=1 used up" in last.end.reason
+
+
+def test_no_structured_line_is_torn_by_what_the_function_prints(make_run: MakeRun) -> None:
+    """A part of a line stays open for long; ``print`` without a buffer writes twice a line."""
+    code, pod = make_run("""
+        def main():
+            for step in range(1, 301):
+                print("word", flush=True)
+                send("step", step=step, total=300)
+            sys.stdout.write("half")
+            sys.stdout.flush()
+            time.sleep(0.5)
+            send("durable", step=300, seconds=0.1, bytes=10)
+            time.sleep(0.5)
+            sys.stdout.write(" of a line\\nno end")
+            sys.stdout.flush()
+    """).run()
+    assert code == 0
+    lines = [x for x in pod.output.splitlines() if not x.startswith('{"gpukit"')]
+    assert lines == ["word"] * 300 + ["half", " of a line", "no end"]
+    assert [line["step"] for line in pod.lines("progress")] == list(range(1, 301))
+    assert pod.lines("checkpoint")[0]["step"] == 300
+
+
+def test_what_is_printed_last_is_not_lost(make_run: MakeRun) -> None:
+    code, pod = make_run("""
+        def main():
+            sys.stdout.write("x" * 3_000_000 + "\\n")
+            sys.stdout.flush()
+            print("last words", file=sys.stderr, flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+    """).run()
+    assert code == 1
+    assert "x" * 3_000_000 + "\nlast words\n" in pod.output
