@@ -49,7 +49,8 @@ def main() -> int:
     # What the job needs is in this environment; a pod would have pip install the rest.
     plan = plan_call(load_job(str(JOB)), (), arguments, flags={"packages": ()})
     quiet = train(plan, home / "undisturbed", None, "Training in peace")
-    simulation = Simulation("mixed", after=pause_between(quiet), limit=INTERRUPTIONS)
+    between = steps_between(quiet)
+    simulation = Simulation("mixed", after=between, limit=INTERRUPTIONS, unit="steps")
     stormy = train(plan, home / "interrupted", simulation, "The same, interrupted")
 
     complaints = [*judge_record(stormy, options.save_every), *judge_weights(quiet, stormy)]
@@ -84,12 +85,9 @@ def train(plan: Plan, home: Path, simulation: Simulation | None, title: str) -> 
     return run
 
 
-def pause_between(quiet: Run) -> float:
-    """Return the seconds between interruptions that fit four of them into such a training."""
-    attempt = quiet.attempts()[0]
-    first = attempt.progress.first_step_at or attempt.start.started
-    ended = attempt.end.ended if attempt.end else first
-    return (ended - first) * 0.16
+def steps_between(quiet: Run) -> int:
+    """Return the steps between interruptions that fit four of them into such a training."""
+    return int(quiet.result()["steps"] * 0.16)
 
 
 def judge_record(run: Run, save_every: int) -> list[str]:

@@ -41,7 +41,8 @@ _OPTIONS = [
     click.Option(["--resume-from"], metavar="RUN",
         help="Begin at the newest checkpoint of another run."),
     click.Option(["--simulate-preemption"], metavar="TIME[,±JITTER]",
-        help="Preempt every attempt this long after its first step: SIGTERM, grace, SIGKILL."),
+        help='Preempt every attempt this long ("30s", "200 steps") after its first step: SIGTERM, '
+        "grace, SIGKILL."),
     click.Option(["--simulate-node-loss"], metavar="TIME[,±JITTER]",
         help="Kill every attempt this long after its first step, without notice."),
     click.Option(["--max-interruptions"], type=click.IntRange(min=0), metavar="N",

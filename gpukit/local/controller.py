@@ -195,6 +195,10 @@ def _ended(pod: Pod) -> bool:
 
 
 def _due(pod: Pod, progress: LogProgress, planned: Interruption) -> bool:
-    if progress.first_step_at is not None:
-        return time.time() >= progress.first_step_at + planned.after
-    return time.monotonic() >= pod.started + _START_PATIENCE + planned.after
+    in_steps = planned.unit == "steps"
+    if progress.first_step_at is None:
+        later = 0.0 if in_steps else planned.after
+        return time.monotonic() >= pod.started + _START_PATIENCE + later
+    if in_steps:
+        return progress.steps >= planned.after
+    return time.time() >= progress.first_step_at + planned.after

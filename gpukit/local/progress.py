@@ -21,6 +21,7 @@ class LogProgress:
         offset: where to read on; at first, where this attempt begins.
         began: the attempt got as far as the run record.
         first_step_at: unix seconds of its first step; None before it.
+        start_step: the step it was restored at; 0 from scratch.
         last_step: the newest step that the log tells of.
     """
 
@@ -28,7 +29,13 @@ class LogProgress:
     offset: int = 0
     began: bool = False
     first_step_at: float | None = None
+    start_step: int = 0
     last_step: int | None = None
+
+    @property
+    def steps(self) -> int:
+        """Steps that the log tells of since the attempt began."""
+        return (self.last_step or self.start_step) - self.start_step
 
     def read(self) -> None:
         """Take in what is new."""
@@ -48,6 +55,10 @@ class LogProgress:
             if self.first_step_at is None:
                 self.first_step_at = float(str(fields.get("time", 0.0)))
             self.last_step = step
+        elif kind == "checkpoint" and isinstance(step, int):
+            self.last_step = max(step, self.last_step or 0)
+        elif kind == "restored" and isinstance(step, int):
+            self.start_step = step
 
 
 def structured(data: bytes) -> Iterator[dict[str, object]]:

@@ -17,14 +17,21 @@ __all__ = ["Interruption", "Simulation", "make_simulation"]
 
 _FORM = re.compile(r"(?P<after>[^,]+)(,\s*(±|\+/-|\+-)(?P<jitter>.+))?")
 _MILLISECONDS = re.compile(r"(\d+)ms")
+_STEPS = re.compile(r"(\d+)\s*steps?")
+
+Unit = Literal["seconds", "steps"]
 
 
 @dataclass(frozen=True)
 class Interruption:
-    """The next interruption: what, and how long after the attempt's first step."""
+    """The next interruption: what, and how long after the attempt's first step.
+
+    In steps it is as late as the log is: it tells of the first step and of every checkpoint.
+    """
 
     kind: Literal["preemption", "node-loss"]
     after: float
+    unit: Unit = "seconds"
 
 
 @dataclass(frozen=True)
@@ -34,10 +41,11 @@ class Simulation:
     Attributes:
         kind: ``preemption`` (SIGTERM, grace, SIGKILL), ``node-loss`` (SIGKILL of everything), or
             ``mixed``: both by turns, a preemption first.
-        after: seconds between an attempt's first step and its interruption.
-        jitter: the interruption comes this much earlier or later, seconds, uniform.
+        after: how long after an attempt's first step its interruption comes.
+        jitter: the interruption comes this much earlier or later, uniform.
         limit: how many interruptions there are; None for one in every attempt.
         seed: of the jitter.
+        unit: what ``after`` and ``jitter`` count; steps come at the same place on any machine.
     """
 
     kind: Literal["preemption", "node-loss", "mixed"]
@@ -45,6 +53,7 @@ class Simulation:
     jitter: float = 0.0
     limit: int | None = None
     seed: int = 0
+    unit: Unit = "seconds"
 
     def interruption(self, number: int) -> Interruption | None:
         """Return interruption ``number`` (from 0); None where there are no more of them."""
@@ -54,7 +63,7 @@ class Simulation:
         kind = self.kind
         if kind == "mixed":
             kind = "node-loss" if number % 2 else "preemption"
-        return Interruption(kind, max(self.after + shift, 0.0))
+        return Interruption(kind, max(self.after + shift, 0.0), self.unit)
 
     def to_dict(self) -> dict[str, object]:
         """Return the schedule as JSON values."""
@@ -67,13 +76,14 @@ def make_simulation(
     """Read the flags ``--simulate-preemption`` and ``--simulate-node-loss``.
 
     Args:
-        preemption: ``"30s"`` or ``"30s,±10s"``.
+        preemption: ``"30s"``, ``"30s,±10s"`` or ``"200 steps"``.
         node_loss: the same.
         limit: how many interruptions.
         seed: of the jitter.
 
     Raises:
-        UsageError: both are given, a limit without one of them, or not a duration.
+        UsageError: both are given, a limit without one of them, or neither times nor numbers of
+            steps.
     """
     text = node_loss if preemption is None else preemption
     if text is None:
@@ -92,16 +102,30 @@ def make_simulation(
     if match is None:
         raise UsageError(
             "simulation-form", f"{text!r} is not a time between interruptions",
-            'write "30s", or "30s,±10s" for some chance in it',
+            'write "30s", "30s,±10s" for some chance in it, or "200 steps"',
         )  # fmt: skip
     what = "--simulate-preemption" if preemption is not None else "--simulate-node-loss"
+    unit: Unit = "steps" if _STEPS.fullmatch(match["after"].strip()) else "seconds"
     return Simulation(
         kind="node-loss" if preemption is None else "preemption",
-        after=_seconds(match["after"], what),
-        jitter=_seconds(match["jitter"], what) if match["jitter"] else 0.0,
+        after=_amount(match["after"], unit, what),
+        jitter=_amount(match["jitter"], unit, what) if match["jitter"] else 0.0,
         limit=limit,
         seed=seed,
+        unit=unit,
     )
+
+
+def _amount(text: str, unit: Unit, what: str) -> float:
+    if unit == "seconds":
+        return _seconds(text, what)
+    steps = _STEPS.fullmatch(text.strip())
+    if steps is None:
+        raise UsageError(
+            "simulation-unit", f"{what}: {text.strip()!r} is not a number of steps",
+            'give both in the same unit: "200 steps,±50 steps"',
+        )  # fmt: skip
+    return float(steps[1])
 
 
 def _seconds(text: str, what: str) -> float:

@@ -132,6 +132,7 @@ COMMAND_LINES: list[Case] = [
     command_line("simulation-form", "submit --local --simulate-node-loss '' job.py"),
     command_line("quantity-duration", "submit --local --simulate-preemption soon job.py"),
     command_line("quantity-duration", "submit --local --simulate-preemption 30s,±much job.py"),
+    command_line("simulation-unit", "submit --local --simulate-preemption 9steps,±1s job.py"),
     command_line("secret-local", "submit --local --secrets TOKEN_NOT_SET=a/b job.py"),
     command_line("run-unknown", "submit --local --resume-from train-00000000 job.py"),
     command_line("run-unknown", "submit --local --resume-from ../../etc job.py"),

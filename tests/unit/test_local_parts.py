@@ -36,7 +36,19 @@ def test_a_schedule_is_read(text: str, after: float, jitter: float) -> None:
     assert other.kind == "node-loss"
 
 
-@pytest.mark.parametrize("text", ["", ",", "soon", "30s,10s", "30s,±", "-1s", "30"])
+def test_a_schedule_counts_steps() -> None:
+    found = make_simulation("200 steps,±50steps", None)
+    assert found == Simulation("preemption", 200.0, 50.0, unit="steps")
+    first = found.interruption(0)
+    assert first is not None
+    assert first.unit == "steps"
+    assert 150 <= first.after <= 250
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", ",", "soon", "30s,10s", "30s,±", "-1s", "30", "9 steps,±1s", "9s,±1 step", "-1 steps"],
+)
 def test_what_is_no_schedule_is_refused(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         make_simulation(text, None)
