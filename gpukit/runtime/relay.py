@@ -19,12 +19,19 @@ _LONGEST = 1 << 20  # what prints without line breaks is passed on in parts of t
 class Relay:
     """Reads the pipes of the trainers in a thread of its own until all writers have closed them.
 
+    Where there are several trainers, each line begins with the rank that printed it, and a part of
+    a line that is shown gets a line of its own.
+
     Args:
-        handles: the read ends, one per trainer; closed here when they have ended.
+        handles: the read ends, by rank; closed here when they have ended.
     """
 
     def __init__(self, handles: Sequence[int]) -> None:
         self._rests = dict.fromkeys(handles, b"")
+        self._marks = {
+            handle: f"[rank {rank}] ".encode() if len(handles) > 1 else b""
+            for rank, handle in enumerate(handles)
+        }
         self._selector = selectors.DefaultSelector()
         for handle in handles:
             self._selector.register(handle, selectors.EVENT_READ)
@@ -58,13 +65,20 @@ class Relay:
             os.close(handle)
             return
         whole, ends, rest = (self._rests[handle] + data).rpartition(b"\n")
-        if whole + ends:
-            log.pass_on(whole + ends)
+        if ends:
+            self._show(handle, whole + ends)
         self._rests[handle] = rest
         if len(rest) >= _LONGEST:
             self._flush(handle)
 
     def _flush(self, handle: int) -> None:
         if self._rests[handle]:
-            log.pass_on(self._rests[handle])
+            self._show(handle, self._rests[handle])
             self._rests[handle] = b""
+
+    def _show(self, handle: int, data: bytes) -> None:
+        mark = self._marks[handle]
+        if mark:
+            lines = data.removesuffix(b"\n").split(b"\n")
+            data = b"".join(mark + line + b"\n" for line in lines)
+        log.pass_on(data)

@@ -237,3 +237,23 @@ def test_what_is_printed_last_is_not_lost(make_run: MakeRun) -> None:
     """).run()
     assert code == 1
     assert "x" * 3_000_000 + "\nlast words\n" in pod.output
+
+
+def test_lines_of_several_ranks_say_whose_they_are(make_run: MakeRun) -> None:
+    code, pod = make_run("""
+        def main():
+            print("first\\nsecond", flush=True)
+            sys.stdout.write("begins")
+            sys.stdout.flush()
+            time.sleep(0.5)
+            print(" and ends", flush=True)
+    """).run(processes=2)
+    assert code == 0
+    for rank in range(2):
+        mark = f"[rank {rank}] "
+        mine = [x.removeprefix(mark) for x in pod.output.splitlines() if x.startswith(mark)]
+        assert mine in (
+            ["first", "second", "begins", " and ends"],
+            ["first", "second", "begins and ends"],  # where the machine was slow
+        )
+    assert all(x.startswith(("[rank ", '{"gpukit"')) for x in pod.output.splitlines())
