@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from gpukit.catalog import Catalog, Gpu, Machine, Platform, Price, load_catalog
+from gpukit.catalog.mig import mig_cards
 from gpukit.catalog.prices import STALE_DAYS
 from gpukit.catalog.validate import check_together
 
@@ -65,6 +66,7 @@ def gpus_page() -> str:
     catalog = load_catalog()
     parts = [
         HEAD, "## GPUs", *_gpus(catalog.gpus), _memory(catalog.gpus),
+        "## MIG slices", *_slices(),
         "## Names that mean several", *_aliases(catalog),
         "## Platforms", *_platforms(catalog.platforms), "### What is refused or warned about",
         *_rules(catalog.platforms), "## Machine types", *_machines(catalog.machines), "## Prices",
@@ -93,7 +95,7 @@ def _gpus(gpus: Sequence[Gpu]) -> Iterator[str]:
          "source", "as of"),
         (
             (f"`{g.name}`", g.title, g.family,
-             None if g.memory_mib is None else f"{g.memory_mib / 1024:.1f} GiB",
+             f"{'' if g.usable[1] else '~ '}{g.usable[0] / 2**30:.1f} GiB",
              _codes(g.products), ", ".join(f"`{m}` ×{n}" for m, n in g.mig.items()),
              g.source, g.as_of)
             for g in gpus
@@ -102,11 +104,28 @@ def _gpus(gpus: Sequence[Gpu]) -> Iterator[str]:
 
 
 def _memory(gpus: Sequence[Gpu]) -> str:
-    [source] = {gpu.memory_source for gpu in gpus if gpu.memory_source}
+    source = max((gpu.memory_source for gpu in gpus), key=len)
     return (
-        f"Usable is what the driver reports for the whole GPU ({source}); it is less than the name "
-        "says, and a process's CUDA context takes some hundred MiB of it."
+        "Usable is what CUDA offers on the whole GPU: less than nvidia-smi shows, which is less "
+        "than the name says, and a process's CUDA context takes some hundred MiB of it. Values "
+        f"after ~ are 97 % of what nvidia-smi shows, or of the name. Read from: {source}."
     )
+
+
+def _slices() -> Iterator[str]:
+    cards = mig_cards().values()
+    return _table(
+        ("GPU", "profile", "id", "compute", "memory", "usable", "starts", "source", "as of"),
+        (
+            (f"`{card.gpu}`", f"`mig-{one.name}`", one.id, f"{one.compute}/{card.compute}",
+             f"{one.size}/{card.slots}",
+             f"{'' if one.measured else '~ '}{one.usable / 2**30:.2f} GiB",
+             ", ".join(map(str, one.starts)) + ("" if card.placements_seen else " (assumed)"),
+             f"{card.source}; {card.usable_source}", card.as_of)
+            for card in cards
+            for one in card.slices
+        ),
+    )  # fmt: skip
 
 
 def _aliases(catalog: Catalog) -> Iterator[str]:

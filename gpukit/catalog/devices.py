@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from gpukit.errors import PlacementError, did_you_mean
+from gpukit.errors import PlacementError
 from gpukit.profile import Profile
 
-from .models import Catalog, Gpu
+from .models import Catalog, Gpu, nearest_mig
 from .platforms import Platform
 from .prices import PodPrice, pod_price
 
@@ -146,7 +146,7 @@ def _not_on_gpu(
     mig: str, gpu: str, wanted: Sequence[Gpu], offering: Sequence[Gpu]
 ) -> PlacementError:
     offered = list(dict.fromkeys(m for g in wanted for m in g.mig))
-    near = did_you_mean(mig, offered) if offered else ""
+    near = nearest_mig(mig, offered)
     return PlacementError(
         "mig-not-on-gpu", f"profile='mig-{mig}': gpu={gpu!r} does not offer {mig}",
         f"{near} " * bool(near) + f"{mig} is offered by {', '.join(g.name for g in offering)}; "

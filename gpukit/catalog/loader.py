@@ -19,6 +19,8 @@ else:  # pragma: no cover
 
 __all__ = ["load_catalog", "read_platforms", "read_price_lists"]
 
+_MEMORY = {"smi": "memory_mib", "cuda": "cuda_mib"}
+
 
 @lru_cache(maxsize=1)
 def load_catalog() -> Catalog:
@@ -61,7 +63,8 @@ def read_price_lists(lists: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, A
 
 
 def _sourced(gpu: Mapping[str, Any], sources: Mapping[str, str]) -> dict[str, Any]:
-    memory = {"memory_source": sources["smi"]} if "memory_mib" in gpu else {}
+    read = [sources[by] for by, what in _MEMORY.items() if what in gpu]
+    memory = {"memory_source": "; ".join(read)} if read else {}
     return {**gpu, **memory, "source": sources[gpu["source"]]}
 
 

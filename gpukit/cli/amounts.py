@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-__all__ = ["duration", "money", "number", "size"]
+__all__ = ["duration", "memory", "money", "number", "size"]
 
 
 def size(count: int) -> str:
@@ -16,6 +16,11 @@ def size(count: int) -> str:
         value /= 1024
         units.pop(0)
     return f"{value:.0f} {units[0]}" if value >= 10 else f"{value:.1f} {units[0]}"
+
+
+def memory(count: int | None, *, seen: bool) -> str:
+    """Return ``9.6 GiB`` for what a job finds on a device, ``~9.6 GiB`` where it is assumed."""
+    return "-" if count is None else ("" if seen else "~") + size(count)
 
 
 def duration(seconds: float | None) -> str:

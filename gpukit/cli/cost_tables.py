@@ -12,7 +12,7 @@ from gpukit.finops.costing import CostReport, Place, SpotRow, curve
 from gpukit.finops.plot import svg_plot, text_plot
 
 from . import output
-from .amounts import duration, size
+from .amounts import duration, memory
 from .output import Column
 
 if TYPE_CHECKING:
@@ -117,6 +117,7 @@ def _place(place: Place) -> dict[str, Any]:
         "declared": option.chosen,
         "fraction": str(option.fraction),
         "usable_memory_bytes": option.memory,
+        "usable_memory_seen": option.seen,
         "fits": option.fits,
         "on_demand_hour": _text(option.price.on_demand),
         "spot_hour": _text(option.price.spot),
@@ -221,7 +222,7 @@ def _places(report: CostReport) -> None:
         option = place.option
         row = [
             ">" if option.chosen else "", option.profile, option.gpu,
-            "-" if option.memory is None else size(option.memory),
+            memory(option.memory, seen=option.seen),
             {True: "yes", False: "no", None: "?"}[option.fits],
             _money(option.price.on_demand), _money(option.price.spot),
             "always" if option.pays_below == 1 else f"< {_percent(option.pays_below)}",

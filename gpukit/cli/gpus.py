@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,14 +13,14 @@ import click
 from gpukit.errors import UsageError, did_you_mean
 
 from . import output
-from .amounts import money
+from .amounts import memory, money
 from .output import Column
 
 if TYPE_CHECKING:
     from gpukit.catalog import Catalog, Gpu, Platform, PodPrice, Price
     from gpukit.diagnose import NodeFacts, Recognition
 
-__all__ = ["gpus"]
+__all__ = ["gpus", "how_to_ask"]
 
 _LABELS = (
     "nvidia.com/gpu.product", "cloud.google.com/gke-accelerator",
@@ -29,14 +31,16 @@ _LABELS = (
 @click.command()
 @click.argument("search", required=False)
 @click.option("--cluster", is_flag=True, help="What the nodes of the current cluster offer.")
+@click.option("--slices", is_flag=True, help="MIG slices, one a line: ids, sizes, places, prices.")
 @click.option("--platform", default="generic", show_default=True, metavar="NAME",
               help="Only what it has machines with, at its prices.")  # fmt: skip
 @click.option("--prices", type=click.Path(path_type=Path), metavar="FILE",
               help="Your own prices: TOML, or CSV of OpenCost or SkyPilot.")  # fmt: skip
 @output.format_option("table", "json", "yaml")
 def gpus(
-    search: str | None, cluster: bool, platform: str, prices: Path | None, output_format: str
-) -> None:
+    search: str | None, cluster: bool, slices: bool, platform: str, prices: Path | None,
+    output_format: str,
+) -> None:  # fmt: skip
     """List the GPUs that a profile can name, their MIG profiles, and list prices.
 
     SEARCH is a part of a GPU's name, or a MIG profile such as mig-1g.10gb.
@@ -56,7 +60,9 @@ def gpus(
             "gpu-search", f"no GPU matches {search!r}" + (f" on {platform}" if where.cloud else ""),
             did_you_mean(str(search), names, otherwise="`gpukit gpus` lists all of them"),
         )  # fmt: skip
-    if output_format == "table":
+    if output_format == "table" and slices:
+        _show_slices(found, catalog, where)
+    elif output_format == "table":
         _show_table(found, catalog, where)
     else:
         output.data([_plain(gpu, catalog, where) for gpu in found], output_format)
@@ -94,10 +100,14 @@ def _show_table(found: list[Gpu], catalog: Catalog, platform: Platform) -> None:
          Column("MIG slices: mig-… × number on a GPU", wrap=True)],
         rows,
     )  # fmt: skip
+    _say_prices(platform)
+
+
+def _say_prices(platform: Platform) -> None:
     output.talk(
         output.style(
             f"prices: {platform.price_cloud} {platform.price_region}, per GPU; "
-            "- is unknown. All prices, sources and dates: -o yaml",
+            "- is unknown, ~ assumed. All prices, sources and dates: -o yaml",
             dim=True,
         )
     )
@@ -108,17 +118,73 @@ def _row(gpu: Gpu, price: PodPrice) -> list[str]:
         output.style(gpu.name, bold=True),
         gpu.title,
         f"{gpu.memory_gb} GB",
-        "-" if gpu.memory_mib is None else f"{gpu.memory_mib / 1024:.1f} GiB",
+        memory(gpu.usable[0], seen=gpu.usable[1]),
         "-" if price.on_demand is None else money(price.on_demand)[1:],
         "-" if price.spot is None else money(price.spot)[1:],
         ", ".join(f"{profile} ×{count}" for profile, count in gpu.mig.items()) or "-",
     ]
 
 
+def _show_slices(found: list[Gpu], catalog: Catalog, platform: Platform) -> None:
+    from gpukit.catalog.mig import mig_cards
+
+    rows = []
+    for gpu in found:
+        price, card = _price(gpu, catalog, platform).on_demand, mig_cards().get(gpu.name)
+        for one in card.slices if card else ():
+            if one.name not in gpu.mig:
+                continue
+            part = gpu.mig_fraction(one.name)
+            rows.append([
+                output.style(f"mig-{one.name}", bold=True), gpu.name, str(one.id),
+                f"{one.compute}/{card.compute}" if card else "",
+                f"{one.size}/{card.slots}" if card else "",
+                memory(one.usable, seen=one.measured), str(gpu.mig[one.name]),
+                ", ".join(map(str, one.starts)), str(part),
+                "-" if price is None
+                else money(price * part.numerator / part.denominator)[1:],
+            ])  # fmt: skip
+    if not rows:
+        raise UsageError(
+            "gpu-no-slices", "MIG divides none of these GPUs, or how is not known",
+            "`gpukit gpus` shows which it divides",
+        )  # fmt: skip
+    output.table(
+        [Column("profile"), Column("GPU"), Column("id", right=True),
+         Column("compute", right=True), Column("memory", right=True), Column("usable", right=True),
+         Column("most", right=True), Column("starts"), Column("part", right=True),
+         Column("$/h", right=True)],
+        rows,
+    )  # fmt: skip
+    _say_prices(platform)
+
+
+def _plain_slices(gpu: Gpu) -> list[dict[str, object]]:
+    from gpukit.catalog.mig import mig_cards
+
+    card = mig_cards().get(gpu.name)
+    if card is None:
+        return []
+    return [
+        {
+            "profile": f"mig-{one.name}", "id": one.id, "compute_slices": one.compute,
+            "memory_slices": one.size, "most": gpu.mig[one.name], "starts": list(one.starts),
+            "starts_seen": card.placements_seen, "usable_memory_bytes": one.usable,
+            "usable_memory_seen": one.measured, "part": str(gpu.mig_fraction(one.name)),
+            "source": f"{card.source}; {card.usable_source}", "as_of": card.as_of.isoformat(),
+        }
+        for one in card.slices
+        if one.name in gpu.mig
+    ]  # fmt: skip
+
+
 def _plain(gpu: Gpu, catalog: Catalog, platform: Platform) -> dict[str, object]:
     price = _price(gpu, catalog, platform)
     return {
         **gpu.model_dump(mode="json"),
+        "usable_memory_bytes": gpu.usable[0],
+        "usable_memory_seen": gpu.usable[1],
+        "slices": _plain_slices(gpu),
         "price": {
             "on_demand": None if price.on_demand is None else str(price.on_demand),
             "spot": None if price.spot is None else str(price.spot),
@@ -152,13 +218,20 @@ def _show_cluster(catalog: Catalog, output_format: str) -> None:
     found = recognise(read_nodes(), catalog.platforms)
     groups = Counter((_model(node), name, count) for node, name, count in _devices(found))
     if output_format != "table":
-        output.data(_plain_cluster(found, groups), output_format)
+        output.data(_plain_cluster(found, groups, catalog), output_format)
     elif groups:
+        rows = []
+        for (model, name, count), nodes in sorted(groups.items()):
+            profile, price = how_to_ask(model, name, catalog, found.platform)
+            rows.append([
+                model, name, str(nodes), str(count), str(nodes * count), profile or "-",
+                "-" if price is None else money(price)[1:],
+            ])  # fmt: skip
         output.table(
             [Column("GPU"), Column("resource"), Column("nodes", right=True),
-             Column("on each", right=True), Column("in all", right=True)],
-            [[model, name, str(nodes), str(count), str(nodes * count)]
-             for (model, name, count), nodes in sorted(groups.items())],
+             Column("on each", right=True), Column("in all", right=True), Column("profile"),
+             Column("$/h", right=True)],
+            rows,
         )  # fmt: skip
     else:
         output.talk("no node offers a GPU now")
@@ -175,15 +248,44 @@ def _model(node: NodeFacts) -> str:
     return next((node.labels[label] for label in _LABELS if label in node.labels), "-")
 
 
-def _plain_cluster(found: Recognition, groups: Counter[tuple[str, str, int]]) -> dict[str, object]:
+def how_to_ask(
+    model: str, resource: str, catalog: Catalog, platform: Platform
+) -> tuple[str | None, Decimal | None]:
+    """Return the profile that asks for a device, and its price; None where nobody knows."""
+    product, _, slice_ = model.removesuffix("-SHARED").partition("-MIG-")
+    slice_ = slice_ or resource.partition("/mig-")[2].removesuffix(".shared")
+    if resource.endswith(".shared") or model.endswith("-SHARED"):
+        return "shared", None
+    gpu = catalog.gpu_of(product) or next(
+        (g for m in catalog.machines if product in m.labels.values()
+         for g in catalog.gpus if g.name == m.gpu), None,
+    )  # fmt: skip
+    if gpu is None:
+        return None, None
+    names = {name.replace("+", "."): name for name in gpu.mig}
+    if slice_ and slice_ not in names:
+        return None, None
+    part = gpu.mig_fraction(names[slice_]) if slice_ else Fraction(1)
+    price = _price(gpu, catalog, platform).on_demand
+    cost = None if price is None else price * part.numerator / part.denominator
+    return f"mig-{names[slice_]}" if slice_ else gpu.name, cost
+
+
+def _plain_cluster(
+    found: Recognition, groups: Counter[tuple[str, str, int]], catalog: Catalog
+) -> dict[str, object]:
+    rows = []
+    for (model, name, count), nodes in sorted(groups.items()):
+        profile, price = how_to_ask(model, name, catalog, found.platform)
+        rows.append({
+            "gpu": model, "resource": name, "nodes": nodes, "each": count, "profile": profile,
+            "on_demand_hour": None if price is None else f"{price:.4f}",
+        })  # fmt: skip
     return {
         "platform": found.platform.name,
         "because": found.why,
         "mig_strategy": found.platform.mig_strategy,
         "offers": dict(found.offers),
-        "nodes": [
-            {"gpu": model, "resource": name, "nodes": nodes, "each": count}
-            for (model, name, count), nodes in sorted(groups.items())
-        ],
+        "nodes": rows,
         "warnings": list(found.warnings),
     }

@@ -34,6 +34,7 @@ class Option:
         fraction: of the card that it pays for, of one of ``count`` cards.
         compute: part of the card's compute that it has.
         memory: bytes that a job finds; less than the label. None where it is not known.
+        seen: ``memory`` was read on such a device; else it is assumed from its label.
         price: US dollars per hour.
         fits: the job's memory fits; None where one of both is unknown.
         chosen: it is what the job declares.
@@ -48,6 +49,7 @@ class Option:
     price: PodPrice
     fits: bool | None
     chosen: bool
+    seen: bool
 
     @property
     def pays_below(self) -> Fraction:
@@ -83,7 +85,7 @@ def options(
         whole = Devices("full", where.full_resource, devices.count, (gpu,), constrained=True)
         price = devices_price(whole, catalog, where, cpu=cpu, memory=memory)
         name = gpu.name if devices.count == 1 else f"{gpu.name}:{devices.count}"
-        one, size = Fraction(1), _memory(gpu)
+        one, size = Fraction(1), gpu.usable
         found.append(_option(name, gpu, "full", one, one, size, price, need, devices))
         if devices.count > 1:
             continue
@@ -97,7 +99,7 @@ def options(
             )
         share = time_slice_fraction(1, replicas) or one
         part = _part(price, share, f", of {replicas} replicas")
-        fair = _shared(size, replicas)
+        fair = (size[0] // replicas, False)  # if all take as much: nothing enforces it
         found.append(_option("shared", gpu, "shared", share, share, fair, part, need, devices))
     return tuple(found)
 
@@ -122,32 +124,27 @@ def _originals(gpus: Sequence[Gpu], catalog: Catalog) -> Iterator[Gpu]:
     return (gpu for gpu in catalog.gpus if gpu.name in names)
 
 
-def _slices(gpu: Gpu) -> Iterator[tuple[str, Fraction, Fraction, int | None]]:
+_Memory = tuple[int | None, bool]
+
+
+def _slices(gpu: Gpu) -> Iterator[tuple[str, Fraction, Fraction, _Memory]]:
     card = mig_cards().get(gpu.name)
     most = max((int(name.partition("g.")[0]) for name in gpu.mig), default=1)
     for name in gpu.mig:
         compute = Fraction(int(name.partition("g.")[0]), most)
         known = card.by_name.get(name) if card else None
-        yield name, gpu.mig_fraction(name), compute, known.usable if known else None
-
-
-def _memory(gpu: Gpu) -> int | None:
-    known = getattr(gpu, "memory_mib", None)
-    return known * 2**20 if known else gpu.memory_gb * 10**9 * 95 // 100
-
-
-def _shared(memory: int | None, replicas: int) -> int | None:
-    """Return what is left to each where all take as much; nothing enforces it."""
-    return None if memory is None else memory // replicas
+        memory = (known.usable, known.measured) if known else (None, False)
+        yield name, gpu.mig_fraction(name), compute, memory
 
 
 def _option(
     profile: str, gpu: Gpu, kind: Literal["full", "mig", "shared"], fraction: Fraction,
-    compute: Fraction, memory: int | None, price: PodPrice, need: int | None, declared: Devices,
+    compute: Fraction, memory: _Memory, price: PodPrice, need: int | None, declared: Devices,
 ) -> Option:  # fmt: skip
     chosen = declared.kind == kind and (kind != "mig" or profile == f"mig-{declared.mig}")
-    fits = None if need is None or memory is None else need * HEADROOM <= memory
-    return Option(profile, gpu.name, kind, fraction, compute, memory, price, fits, chosen)
+    size, seen = memory
+    fits = None if need is None or size is None else need * HEADROOM <= size
+    return Option(profile, gpu.name, kind, fraction, compute, size, price, fits, chosen, seen)
 
 
 def _part(price: PodPrice, share: Fraction, note: str = "") -> PodPrice:

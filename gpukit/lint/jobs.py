@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gpukit.catalog import Catalog, Gpu
+from gpukit.catalog.mig import mig_cards
 from gpukit.placement import Placement
 from gpukit.spec import JobSpec
 
@@ -15,8 +16,6 @@ from .source import JobSource
 
 __all__ = ["JobFacts", "fits", "options_fix", "usable"]
 
-_USABLE = 0.88 * 2**30
-"""Bytes of a slice for each GB of its name: 16.0 GiB of an H200's 1g.18gb, the least seen."""
 _SPARE = 1.2
 
 
@@ -46,9 +45,14 @@ def _word(value: object) -> str:
 
 
 def usable(profile: str) -> int:
-    """Return the bytes that can be counted on in a MIG slice: less than its name says."""
-    memory = profile.partition("g.")[2].partition("gb")[0]
-    return int(int(memory) * _USABLE)
+    """Return the bytes that can be counted on in a MIG slice of any GPU that has it.
+
+    Less than its name says. A profile whose memory nobody listed counts with the 85 % of
+    :mod:`gpukit.catalog.mig`.
+    """
+    owners = [card.by_name for card in mig_cards().values() if profile in card.by_name]
+    label = int(profile.partition("g.")[2].partition("gb")[0])
+    return min((own[profile].usable for own in owners), default=label * 2**30 * 85 // 100)
 
 
 def fits(gpu: Gpu, need: int, most: Any = 1) -> str | None:

@@ -8,6 +8,7 @@ from fractions import Fraction
 import pytest
 
 from gpukit.catalog import PodPrice, Price, load_catalog, pod_price
+from gpukit.catalog.models import nearest_mig
 from gpukit.errors import PlacementError
 from gpukit.profile import parse_profile
 
@@ -118,6 +119,28 @@ def test_unknown_gpu_gets_a_suggestion(wrong: str, right: str) -> None:
         CATALOG.find_gpus(wrong)
     assert caught.value.id == "gpu-unknown"
     assert right in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [
+        ("1g.11gb", "1g.12gb"), ("3g.50gb", "3g.48gb"),
+        ("1g10gb", "1g.10gb"), ("1g.10gb+mee", "1g.10gb"),
+    ],
+)  # fmt: skip
+def test_unknown_slices_are_the_nearest_in_size(asked: str, meant: str) -> None:
+    with pytest.raises(PlacementError) as caught:
+        CATALOG.find_mig(asked)
+    assert f"'{meant}" in caught.value.hint
+
+
+def test_a_slice_of_another_gpu_is_the_nearest_that_this_one_has() -> None:
+    (h100,) = CATALOG.find_gpus("h100")
+    assert "'2g.20gb'" in nearest_mig("3g.20gb", h100.mig)
+    assert "'1g.10gb'" in nearest_mig("1g.5gb", h100.mig)
+    with pytest.raises(PlacementError) as caught:
+        CATALOG.find_gpus("1g.10gb")
+    assert "'mig-1g.10gb'" in caught.value.hint
 
 
 def test_unknown_platform_and_mig_profile() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gpukit.catalog import INSTANCE_TYPE, load_catalog, pod_price
+from gpukit.catalog.mig import mig_cards
 from gpukit.catalog.prices import STALE_DAYS
 from gpukit.catalog.rows import COUNTS, PLAUSIBLE
 from gpukit.catalog.validate import check_together
@@ -46,6 +47,11 @@ def test_usable_memory_is_below_the_name_and_has_a_source() -> None:
         assert (gpu.memory_mib is None) is not bool(gpu.memory_source)
         if gpu.memory_mib is not None:
             assert 0.9 * gpu.memory_gb * 1024 < gpu.memory_mib <= gpu.memory_gb * 1024
+            assert 0.969 < gpu.usable[0] / 2**20 / gpu.memory_mib < 1, "the driver keeps some"
+        if card := mig_cards().get(gpu.name):
+            for one in card.slices:
+                whole = one.size == card.slots
+                assert whole or one.usable <= gpu.usable[0], (gpu.name, one.name)
 
 
 def test_machines_have_gpus_of_the_catalog_and_their_labels() -> None:

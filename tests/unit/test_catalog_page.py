@@ -6,6 +6,7 @@ import re
 
 from docs.gpus_page import PAGE, gpus_page
 from gpukit.catalog import load_catalog
+from gpukit.catalog.mig import mig_cards
 
 CATALOG = load_catalog()
 
@@ -24,15 +25,16 @@ def test_the_page_is_up_to_date() -> None:
 
 def test_every_row_has_a_source_and_all_facts_are_there() -> None:
     sourced = [table for table in tables(gpus_page()) if "source" in table[0]]
-    assert len(sourced) == 5
+    assert len(sourced) == 6
     for head, *rows in sourced:
         assert rows
         for row in rows:
             assert len(row) == len(head), row
             assert row[head.index("source")], row
             assert "as of" not in head or re.fullmatch(r"20\d\d-\d\d-\d\d", row[-1]), row
-    gpus, platforms, _rules, _machines, prices = (table[1:] for table in sourced)
+    gpus, slices, platforms, _rules, _machines, prices = (table[1:] for table in sourced)
     assert [row[0].strip("`") for row in gpus] == [gpu.name for gpu in CATALOG.gpus]
+    assert {row[0].strip("`") for row in slices} == set(mig_cards())
     assert [row[0].strip("`") for row in platforms] == [p.name for p in CATALOG.platforms]
     assert len(prices) == len(CATALOG.prices)
     text = gpus_page()

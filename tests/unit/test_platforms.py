@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from gpukit.catalog import load_catalog
+from gpukit.cli.gpus import how_to_ask
 from gpukit.cli.main import main
 from gpukit.cluster import read_nodes
 from gpukit.diagnose import Recognition, recognise
@@ -255,11 +256,32 @@ def test_gpus_of_the_cluster(
     assert main(["gpus", "--cluster"]) == 0
     shown = capsys.readouterr()
     assert "NVIDIA-H100-80GB-HBM3" in shown.out
-    assert shown.out.split("\n")[1].split()[-3:] == ["2", "8", "16"]
+    assert shown.out.split("\n")[1].split()[-5:] == ["2", "8", "16", "h100", "6.88"]
     assert "platform eks: 2 of 2 nodes with a GPU" in shown.err
     assert main(["gpus", "--cluster", "-o", "json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["offers"] == {"nvidia.com/gpu": 16}
+    assert (found["nodes"][0]["profile"], found["nodes"][0]["on_demand_hour"]) == ("h100", "6.8800")
+
+
+@pytest.mark.parametrize(
+    ("model", "resource", "profile", "price"),
+    [
+        ("NVIDIA-H100-80GB-HBM3", "nvidia.com/mig-1g.10gb", "mig-1g.10gb", "0.9829"),
+        ("NVIDIA-A100-SXM4-40GB", "nvidia.com/mig-1g.10gb", "mig-1g.10gb", "0.6862"),
+        ("NVIDIA-A100-SXM4-80GB-MIG-1g.10gb.me", "nvidia.com/gpu", "mig-1g.10gb+me", "0.4901"),
+        ("nvidia-l4", "nvidia.com/gpu", "l4", "0.8048"),
+        ("NVIDIA-H100-80GB-HBM3-SHARED", "nvidia.com/gpu", "shared", None),
+        ("NVIDIA-H100-80GB-HBM3", "nvidia.com/mig-1g.99gb", None, None),
+        ("-", "nvidia.com/gpu", None, None),
+    ],
+)
+def testhow_to_ask_for_what_a_cluster_has(
+    model: str, resource: str, profile: str | None, price: str | None
+) -> None:
+    catalog = load_catalog()
+    found = how_to_ask(model, resource, catalog, catalog.platform("generic"))
+    assert (found[0], None if found[1] is None else f"{found[1]:.4f}") == (profile, price)
 
 
 def test_auto_renders_for_the_cluster(
