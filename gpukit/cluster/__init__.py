@@ -1,4 +1,4 @@
-"""The cluster: the only part of gpukit that imports the Kubernetes client."""
+"""The cluster: a thin client of the API server, and what gpukit does with its objects."""
 
 from __future__ import annotations
 
