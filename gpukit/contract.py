@@ -13,6 +13,7 @@ from typing import Any
 from .errors import GpukitError
 
 __all__ = [
+    "ANNOTATION_SPEC",
     "ANNOTATION_TASK",
     "ARCHIVE_NAME",
     "BOOTSTRAP_NAME",
@@ -34,6 +35,7 @@ LABEL_RUN = "gpukit.dev/run"
 LABEL_JOB = "gpukit.dev/job"
 LABEL_STAGE = "gpukit.dev/stage"
 ANNOTATION_TASK = "gpukit.dev/task"
+ANNOTATION_SPEC = "gpukit.dev/spec"  # of the Job: what was declared, without the defaults
 
 CODE_MOUNT = "/opt/gpukit/code"  # the ConfigMap: ARCHIVE_NAME and BOOTSTRAP_NAME
 POD_MOUNT = "/opt/gpukit/pod"  # downward API: TASK_FILE

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .contract import (
+    ANNOTATION_SPEC,
     ANNOTATION_TASK,
     ARCHIVE_NAME,
     BOOTSTRAP_NAME,
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 __all__ = ["Bundle", "render"]
 
 _ANNOTATIONS_MAX = 262_144  # bytes over all annotations of an object (apimachinery validation)
-ANNOTATION_SPEC = "gpukit.dev/spec"
 _MANAGED = {"app.kubernetes.io/managed-by": "gpukit"}
 _QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 _QUEUE_PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 __all__ = ["NODES", "node"]
 
 
 def node(
-    name: str, labels: dict[str, str], devices: dict[str, int] | None = None, provider: str = ""
+    name: str,
+    labels: dict[str, str],
+    devices: dict[str, int] | None = None,
+    provider: str = "",
+    *,
+    taints: Iterable[dict[str, str]] = (),
+    cpu: str = "8",
+    memory: str = "64Gi",
 ) -> dict[str, Any]:
     """Return a Node object as the API server sends it."""
     counts = {resource: str(count) for resource, count in (devices or {}).items()}
+    spec: dict[str, Any] = {"providerID": provider} if provider else {}
+    if tainted := list(taints):
+        spec["taints"] = tainted
     return {
         "metadata": {"name": name, "labels": {"kubernetes.io/arch": "amd64", **labels}},
-        "spec": {"providerID": provider} if provider else {},
-        "status": {"allocatable": {"cpu": "8", "memory": "64Gi", **counts}},
+        "spec": spec,
+        "status": {"allocatable": {"cpu": cpu, "memory": memory, **counts}},
     }
 
 

@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "render": ("Run", "gpukit.cli.render:render", "Print the Kubernetes manifests of a job."),
     "explain": ("Run", "gpukit.cli.explain:explain", "Say of each value where it comes from."),
     "archive": ("Run", "gpukit.cli.archive:archive", "List the files that a job ships."),
+    "why": ("Run", "gpukit.cli.why:why", "Say why a run does not run, and what to do."),
     "lint": ("Run", "gpukit.cli.lint:lint", "Find what is known to go wrong, in jobs and YAML."),
     "cost": ("Look up", "gpukit.cli.cost:cost", "Say what a job would cost, before it runs."),
     "gpus": ("Look up", "gpukit.cli.gpus:gpus", "List GPUs, MIG profiles and prices."),

@@ -33,6 +33,8 @@ _TELL_AFTER = 2.0  # seconds of trying, before the person is told
 _PAGE = 500
 _AGAIN = frozenset({429, 500, 502, 503, 504})
 _MERGE = "application/merge-patch+json"
+_METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+_METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
 def _quiet(_text: str) -> None:
@@ -82,6 +84,26 @@ class Client:
             if error.status == 404:
                 return None
             raise
+
+    def exists(self, kind: str, name: str, namespace: str | None = None) -> bool:
+        """Tell whether there is an object; of what is in it, nothing is sent (Secrets!)."""
+        try:
+            self._json(
+                "GET", path_of(kind, namespace, name), f"look for {kind} {name}", accept=_METADATA
+            )
+        except ApiError as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
+
+    def names(self, kind: str, namespace: str | None = None) -> list[str]:
+        """Return the names of the first 500 objects of a kind; nothing else of them is sent."""
+        found = self._json(
+            "GET", path_of(kind, namespace), f"list {kind} objects", accept=_METADATA_LIST,
+            query={"limit": str(_PAGE)},
+        )  # fmt: skip
+        return [str(item["metadata"]["name"]) for item in found.get("items") or ()]
 
     def pages(
         self, kind: str, namespace: str | None = None, *, labels: str = "", fields: str = "",
@@ -199,13 +221,14 @@ class Client:
 
     def _json(
         self, method: str, path: str, what: str, *, query: Mapping[str, str] | None = None,
-        body: Object | None = None, form: str = "application/json",
+        body: Object | None = None, form: str = "application/json", accept: str = "",
     ) -> Object:  # fmt: skip
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         full = f"{path}?{urlencode(query)}" if query else path
 
         def ask() -> Response:
             headers = {**self._headers(), "Content-Type": form}
+            headers |= {"Accept": accept} if accept else {}
             return self._transport.request(method, full, data, headers, _SECONDS)
 
         response = self._insist(ask, what)

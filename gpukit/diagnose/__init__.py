@@ -4,5 +4,11 @@ from __future__ import annotations
 
 from .nodes import NodeFacts, read_node
 from .platforms import Recognition, recognise
+from .run import state, why
+from .snapshot import ClusterSnapshot
+from .verdict import Fix, Verdict
 
-__all__ = ["NodeFacts", "Recognition", "read_node", "recognise"]
+__all__ = [
+    "ClusterSnapshot", "Fix", "NodeFacts", "Recognition", "Verdict", "read_node", "recognise",
+    "state", "why",
+]  # fmt: skip

@@ -12,7 +12,7 @@ from gpukit.errors import PlacementError
 
 from .nodes import NodeFacts, read_node
 
-__all__ = ["Recognition", "recognise"]
+__all__ = ["Recognition", "platform_of", "recognise", "recognise_facts"]
 
 _REGION = "topology.kubernetes.io/region"
 _STRATEGY = "nvidia.com/mig.strategy"
@@ -59,7 +59,15 @@ def recognise(nodes: Iterable[Mapping[str, Any]], platforms: Sequence[Platform])
     Raises:
         PlacementError: there is no node, or GPU nodes belong to several platforms.
     """
-    facts = tuple(read_node(node) for node in nodes)
+    return recognise_facts([read_node(node) for node in nodes], platforms)
+
+
+def recognise_facts(facts: Sequence[NodeFacts], platforms: Sequence[Platform]) -> Recognition:
+    """Return the same, of nodes that are read already.
+
+    Raises:
+        PlacementError: see :func:`recognise`.
+    """
     if not facts:
         raise PlacementError(
             "platform-no-nodes", "the cluster has no nodes, so nothing shows what it runs on",
@@ -69,7 +77,7 @@ def recognise(nodes: Iterable[Mapping[str, Any]], platforms: Sequence[Platform])
     judged = of_gpus or list(facts)
     found: dict[str, list[NodeFacts]] = {}
     for node in judged:
-        found.setdefault(_platform_of(node, platforms).name, []).append(node)
+        found.setdefault(platform_of(node, platforms).name, []).append(node)
     if of_gpus and len(found) > 1:
         counts = ", ".join(f"{len(group)} of {name}" for name, group in sorted(found.items()))
         raise PlacementError(
@@ -83,10 +91,11 @@ def recognise(nodes: Iterable[Mapping[str, Any]], platforms: Sequence[Platform])
     why = f"{len(group)} of {len(judged)} {what} ({_mark_of(group[0], platform)})"
     warnings = [] if of_gpus else _no_gpu_warning(found, platform)
     fitted, more = _fitted(platform, group)
-    return Recognition(fitted, why, facts, (*warnings, *more))
+    return Recognition(fitted, why, tuple(facts), (*warnings, *more))
 
 
-def _platform_of(node: NodeFacts, platforms: Sequence[Platform]) -> Platform:
+def platform_of(node: NodeFacts, platforms: Sequence[Platform]) -> Platform:
+    """Return the platform that a node belongs to."""
     marked = [
         platform for platform in platforms
         if not platform.marks
