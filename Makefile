@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 WORKERS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format golden docs bench e2e soak clean
+.PHONY: help setup demo test check format golden docs bench e2e soak controlplane cluster clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -46,12 +46,20 @@ bench: $(READY)  ## measure against peers, side by side; prints ratios
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.mig_plan
 
-e2e: $(READY)  ## the longest tests: kills at random moments, several ranks, the demo, frameworks
+e2e: $(READY)  ## the longest tests: a real Kubernetes control plane, kills, several ranks, the demo
+	$(BIN)/python -m tests.cluster.build
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m e2e
 
 soak: $(READY)  ## the runs of thousands: more kills, more random specs
 	GPUKIT_SOAK=1 $(BIN)/python -m pytest -q -n $(WORKERS) tests/runtime/test_kill.py tests/property
 	$(BIN)/python -m benchmarks.calibration
+
+controlplane: $(READY)  ## build Kubernetes' control plane for the tests, once (10 minutes, needs Go)
+	$(BIN)/python -m tests.cluster.build
+
+cluster: $(READY)  ## keep a test cluster running and print its kubeconfig
+	@$(BIN)/python -m tests.cluster.build >/dev/null
+	@$(BIN)/python -m tests.cluster $(if $(PLATFORM),--platform $(PLATFORM))
 
 clean:  ## remove what was built
 	rm -rf $(VENV) .gpukit .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+pytest_plugins = ("tests.cluster.fixtures",)
+
 # Threads that spin for work only slow the other processes of a test run down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
