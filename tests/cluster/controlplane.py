@@ -46,7 +46,7 @@ class ControlPlane:
     Attributes:
         folder: logs, certificates, data; removed by :meth:`stop`.
         api: the API server as its administrator sees it.
-        kubeconfig: of that administrator.
+        token, kubeconfig: of that administrator.
     """
 
     def __init__(self, binaries: Path) -> None:
@@ -58,7 +58,7 @@ class ControlPlane:
         self.kubeconfig = self.folder / "kubeconfig"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._commands: dict[str, tuple[str, ...]] = {}
-        self._token = secrets.token_hex(16)
+        self.token = secrets.token_hex(16)
         self.url = ""
 
     @property
@@ -88,8 +88,8 @@ class ControlPlane:
         self.url = f"https://127.0.0.1:{port}"
         self._wait_for("the certificate", self.ca.exists)
         self._wait_for("the private key", self.key.exists)
-        self.api = Api(self.url, self.ca, {"Authorization": f"Bearer {self._token}"})
-        write_kubeconfig(self.kubeconfig, self.url, self.ca, self._token)
+        self.api = Api(self.url, self.ca, {"Authorization": f"Bearer {self.token}"})
+        write_kubeconfig(self.kubeconfig, self.url, self.ca, self.token)
         self._wait_for("the API server", self._ready)
         common = (f"--kubeconfig={self.kubeconfig}", "--bind-address=127.0.0.1")
         manager, scheduler = _free_ports(2)
@@ -135,7 +135,7 @@ class ControlPlane:
     def _write_secrets(self) -> None:
         (self.folder / "accounts.key").write_text(_private_key(), encoding="ascii")
         tokens = self.folder / "tokens.csv"
-        tokens.write_text(f"{self._token},admin,admin,system:masters\n", encoding="ascii")
+        tokens.write_text(f"{self.token},admin,admin,system:masters\n", encoding="ascii")
 
     def _etcd(self, port: int, peer: int) -> tuple[str, ...]:
         url, peers = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{peer}"

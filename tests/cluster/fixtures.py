@@ -12,9 +12,10 @@ import pytest
 from .api import Api
 from .build import NotBuilt, binaries
 from .cluster import Cluster, Machine
-from .controlplane import ControlPlane
+from .controlplane import ControlPlane, write_kubeconfig
+from .proxy import FaultProxy
 
-__all__ = ["cluster", "machine"]
+__all__ = ["cluster", "machine", "proxy"]
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +43,21 @@ def cluster(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """A cluster with an empty namespace and no nodes; ``KUBECONFIG`` leads to it."""
     found = Cluster(machine, tmp_path)
     monkeypatch.setenv("KUBECONFIG", str(found.kubeconfig))
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def proxy(cluster: Cluster) -> Iterator[FaultProxy]:
+    """A proxy before the test's API server; ``proxy.kubeconfig`` leads through it."""
+    plane = cluster.machine.plane
+    if plane is None:
+        pytest.skip("needs a control plane of its own")
+    found = FaultProxy(plane.url, plane.ca, plane.key)
+    found.kubeconfig = write_kubeconfig(
+        cluster.folder / "kubeconfig-proxy", found.url, plane.ca, plane.token,
+        namespace=cluster.namespace,
+    )  # fmt: skip
     yield found
     found.close()
 

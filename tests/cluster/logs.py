@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import parse_qs, urlsplit
+
+from .https import HttpsServer
 
 __all__ = ["Log", "LogServer"]
 
@@ -102,31 +103,12 @@ class LogServer:
         class Handler(_Handler):
             log_of = staticmethod(find)
 
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate, key)
-        self._server = _Server(("127.0.0.1", 0), Handler)
-        self._server.context = context
-        self.port = int(self._server.server_address[1])
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self._server = HttpsServer(Handler, certificate, key)
+        self.port = self._server.port
 
     def close(self) -> None:
         """Stop serving."""
-        self._server.shutdown()
-        self._server.server_close()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    context: ssl.SSLContext
-
-    def finish_request(self, request: object, client_address: object) -> None:
-        """Do the handshake in the request's own thread, so that nobody blocks the others."""
-        wrapped = self.context.wrap_socket(request, server_side=True)  # type: ignore[arg-type]
-        super().finish_request(wrapped, client_address)
-        wrapped.close()
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away is no event."""
+        self._server.stop()
 
 
 class _Handler(BaseHTTPRequestHandler):
