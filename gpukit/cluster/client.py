@@ -61,11 +61,21 @@ class Client:
     def __post_init__(self) -> None:
         self._transport = Transport(self.access)
         self._answered = False
+        self._skew: float | None = None
 
     @property
     def namespace(self) -> str:
         """The namespace of the context."""
         return self.access.namespace
+
+    def read(self, path: str, what: str) -> Object:
+        """Return what is no object of a kind, such as ``/version`` and ``/apis``."""
+        return self._json("GET", path, what)
+
+    @property
+    def skew(self) -> float | None:
+        """Seconds that the server's clock was ahead of ours at its last answer; None if unknown."""
+        return self._skew
 
     def version(self) -> tuple[int, int]:
         """Return the server's version: ``(1, 31)``."""
@@ -232,6 +242,7 @@ class Client:
             return self._transport.request(method, full, data, headers, _SECONDS)
 
         response = self._insist(ask, what)
+        self._skew = _skew_of(response.headers.get("date", ""), time.time())
         self.warnings += [text for text in response.warnings if text not in self.warnings]
         try:
             found = json.loads(response.data)
@@ -342,6 +353,15 @@ def connect(
         ClusterError: no cluster is configured.
     """
     return Client(find_access(context), patience, tell)
+
+
+def _skew_of(date: str, now: float) -> float | None:
+    from email.utils import parsedate_to_datetime
+
+    try:
+        return parsedate_to_datetime(date).timestamp() - now
+    except (TypeError, ValueError):
+        return None
 
 
 def _retry_after(headers: Mapping[str, str], pause: float) -> float:

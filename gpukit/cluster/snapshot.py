@@ -31,7 +31,7 @@ from .errors import ApiError
 if TYPE_CHECKING:
     from .client import Client, Object
 
-__all__ = ["read_snapshot"]
+__all__ = ["read_snapshot", "read_surroundings"]
 
 T = TypeVar("T")
 
@@ -58,6 +58,15 @@ def read_snapshot(
     from .client import connect
 
     return _Reader(client or connect(context), run, namespace).read()
+
+
+def read_surroundings(client: Client, namespace: str) -> ClusterSnapshot:
+    """Return what is seen of the cluster from a namespace, without any run.
+
+    Raises:
+        ClusterError: see :func:`read_snapshot`.
+    """
+    return _Reader(client, "", namespace).read()
 
 
 class _Reader:
@@ -129,6 +138,8 @@ class _Reader:
 
     def _jobs(self) -> tuple[JobFacts, ...]:
         """Return the run's Job; all of the namespace where there is none, to say what was meant."""
+        if not self.run:
+            return ()
         found = self.client.get("Job", self.run, self.namespace)
         if found is not None:
             return (read_job(found),)

@@ -127,6 +127,9 @@ def _reference(case: Case, pod: PodFacts) -> Verdict | None:
     for reference in pod.shape.references:
         if (reference.kind, reference.name) in case.snapshot.missing:
             return _missing(case, reference)
+        absent = f'{reference.kind.lower()} "{reference.name}" not found'
+        if any(absent in container.message for container in pod.containers):
+            return _missing(case, reference)
         if reference.key and (said := _lacks_key(pod, reference)):
             return _missing(case, reference, said)
     return None
