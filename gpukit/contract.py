@@ -63,6 +63,7 @@ class Env:
     ATTEMPT = "GPUKIT_ATTEMPT"
     CHANNEL = "GPUKIT_CHANNEL_FD"  # pipe for the trainer's events, JSON lines
     DEADLINE_MARGIN = "GPUKIT_DEADLINE_MARGIN"
+    HISTORY = "GPUKIT_HISTORY"  # what earlier attempts saw, JSON
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class Task:
         grace: seconds between SIGTERM and SIGKILL that can be counted on.
         checkpoint_every: upper bound on lost work, seconds.
         price_per_hour: US dollars of the pod per hour, as text; None where it is unknown.
+        on_demand_per_hour: the same without spot, for what was saved by it.
         durable: the store outlives the pod.
         gpukit: version that made this task.
         code: digest of the user's files.
@@ -99,6 +101,7 @@ class Task:
     max_preemptions: int = 100
     max_cost: str | None = None
     price_per_hour: str | None = None
+    on_demand_per_hour: str | None = None
     timeout: int | None = None
     deadline: int | None = None
     checkpoint_every: int | None = None

@@ -142,7 +142,7 @@ def _task(
     spec: JobSpec, placement: Placement, *, run: str, job: str, module: str, function: str,
     paths: tuple[str, ...], arguments: dict[str, Any], version: str, code: str,
 ) -> Task:  # fmt: skip
-    price = placement.price_per_hour
+    price, on_demand = placement.price_per_hour, placement.price.on_demand
     return Task(
         run=run,
         job=job,
@@ -157,6 +157,7 @@ def _task(
         max_preemptions=spec.max_preemptions,
         max_cost=None if spec.max_cost is None else str(spec.max_cost),
         price_per_hour=None if price is None else str(price),
+        on_demand_per_hour=None if on_demand is None else str(on_demand),
         timeout=spec.timeout,
         deadline=spec.deadline,
         checkpoint_every=spec.checkpoint_every,

@@ -112,7 +112,7 @@ class JobSpec(_Closed):
         {}, description='Mounts: {"/data": "pvc:datasets/imagenet:ro"}; also empty:, secret:.'
     )
     checkpoint_every: Annotated[int | None, duration("checkpoint_every")] = Field(
-        None, description="Upper bound on lost work, seconds."
+        None, description="Upper bound on lost work, seconds; saves come as often as pays."
     )
     checkpoints: Annotated[
         CheckpointLocation | None, BeforeValidator(maybe(parse_checkpoints, "checkpoints"))
@@ -148,7 +148,7 @@ class JobSpec(_Closed):
         30 * 86400, description="Time since the first submission, queue included, seconds."
     )
     hang_timeout: Annotated[int | None, duration("hang_timeout")] = Field(
-        None, description="A step may take this long before it counts as a hang, seconds."
+        None, description="Seconds without a step that are a hang; default: from the steps' time."
     )
     ttl: Annotated[int | None, duration("ttl")] = Field(
         7 * 86400, description="How long the ended Job stays in the cluster, seconds."

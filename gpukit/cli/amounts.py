@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-__all__ = ["duration", "memory", "money", "number", "size"]
+__all__ = ["duration", "memory", "money", "number", "short_duration", "size"]
 
 
 def size(count: int) -> str:
@@ -35,6 +35,13 @@ def duration(seconds: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def short_duration(seconds: float | None) -> str:
+    """Return ``7 ms`` below a tenth of a second, else as :func:`duration`."""
+    if seconds is not None and 0 <= seconds < 0.0995:
+        return f"{1000 * seconds:.0f} ms"
+    return duration(seconds)
 
 
 def money(amount: Decimal | None) -> str:

@@ -23,6 +23,9 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "archive": ("Run", "gpukit.cli.archive:archive", "List the files that a job ships."),
     "why": ("Run", "gpukit.cli.why:why", "Say why a run does not run, and what to do."),
     "lint": ("Run", "gpukit.cli.lint:lint", "Find what is known to go wrong, in jobs and YAML."),
+    "checkpoints": ("Watch", "gpukit.cli.checkpoints:checkpoints", "List and verify checkpoints."),
+    "interruptions": (
+        "Watch", "gpukit.cli.interruptions:interruptions", "How often, how fast back, what saved."),
     "cost": ("Look up", "gpukit.cli.cost:cost", "Say what a job would cost, before it runs."),
     "gpus": ("Look up", "gpukit.cli.gpus:gpus", "List GPUs, MIG profiles and prices."),
     "mig-plan": ("Look up", "gpukit.cli.mig_plan:mig_plan", "Pack jobs as slices on GPUs."),

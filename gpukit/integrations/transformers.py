@@ -27,7 +27,8 @@ from transformers import TrainerCallback
 
 from gpukit.runtime.checkpoint.engine import Saved
 from gpukit.runtime.checkpoint.metrics import Metrics
-from gpukit.runtime.checkpoint.setup import open_engine, save_interval
+from gpukit.runtime.checkpoint.schedule import Schedule
+from gpukit.runtime.checkpoint.setup import open_engine
 from gpukit.runtime.context import Preempted, current
 
 __all__ = ["GpukitCallback"]
@@ -39,8 +40,8 @@ class GpukitCallback(TrainerCallback):  # type: ignore[misc]
     Outside of a run it does nothing.
 
     Args:
-        every: seconds, or ``"10m"``, between saves; default: the job's ``checkpoint_every``.
-            The Trainer's own ``save_steps`` are kept as well.
+        every: seconds, or ``"10m"``: an upper bound on lost work; default: the job's
+            ``checkpoint_every``, else 10 minutes. The Trainer's own ``save_steps`` are kept too.
         every_steps: save after so many optimizer steps as well.
         keep: how many checkpoints are kept in the run.
     """
@@ -50,14 +51,14 @@ class GpukitCallback(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         self._ctx = current()
         self._engine = open_engine(self._ctx, None, keep)
-        self._every = save_interval(self._ctx, every)
-        self._every_steps = every_steps
+        self._schedule = Schedule(self._ctx, every, every_steps)
         self._metrics = Metrics(self._ctx)
         self._saved: Saved | None = None
-        self._saved_at = time.monotonic()
         self._asked = False
+        self._save_began = 0.0
         if self._ctx is not None:
             self._ctx.checkpointing = True
+            self._ctx.hopeless = self._schedule.hopeless
 
     def resume(self) -> str | None:
         """Return the directory to give to ``Trainer.train``; None where there is no checkpoint.
@@ -77,19 +78,31 @@ class GpukitCallback(TrainerCallback):  # type: ignore[misc]
         _unpack(loaded.state["files"], folder)
         return str(folder)
 
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Take note that a step begins."""
+        self._schedule.step_begins()
+
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Say that an evaluation is no hang."""
+        self._metrics.alive()
+
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Ask for a save when one is due, or when SIGTERM has come."""
         if self._ctx is None:
             return
+        self._schedule.step_ends()
         last = state.global_step >= state.max_steps or self._ctx.stop_requested
         self._metrics.at(state.global_step, int(state.epoch or 0), state.max_steps, last=last)
-        due = time.monotonic() - self._saved_at >= self._every
-        due = due or bool(self._every_steps and state.global_step % self._every_steps == 0)
-        if self._ctx.stop_requested and not self._fits():
+        if self._ctx.stop_requested and not self._schedule.fits():
             self._leave(state.global_step)
-        if due or self._ctx.stop_requested:
+        if self._schedule.due(state.global_step) or self._ctx.stop_requested:
             self._asked = not control.should_save
             control.should_save = True
+        self._save_began = time.monotonic()
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Take note that an evaluation, not a save, took the time until here."""
+        self._save_began = time.monotonic()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """Report the Trainer's metrics."""
@@ -99,20 +112,17 @@ class GpukitCallback(TrainerCallback):  # type: ignore[misc]
         """Make the directory that the Trainer has written durable; leave after SIGTERM."""
         if self._engine is None or self._ctx is None:
             return
+        self._schedule.began()
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         self._saved = self._engine.save(state.global_step, {"files": _packed(folder)})
-        self._saved_at = time.monotonic()
+        seconds = time.monotonic() - self._save_began  # the Trainer's own writing is part of it
+        self._schedule.durable(seconds, seconds)
         self._ctx.send({"event": "durable", **asdict(self._saved)})
         if self._asked:  # the user's own schedule did not ask for this directory
             shutil.rmtree(folder)
             self._asked = False
         if self._ctx.stop_requested:
             self._leave(state.global_step)
-
-    def _fits(self) -> bool:
-        if self._ctx is None or self._saved is None:
-            return True
-        return self._saved.seconds * 2 < self._ctx.remaining()  # the Trainer writes it first
 
     def _leave(self, step: int) -> None:
         if self._ctx is not None:

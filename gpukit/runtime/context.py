@@ -12,12 +12,15 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
 from gpukit.contract import Env, Task
+
+from .history import History
 
 __all__ = ["Context", "Preempted", "RunInfo", "current", "enter", "output_dir", "run_info"]
 
@@ -60,7 +63,12 @@ class Context:
         stop_requested: SIGTERM has come; leave at the next safe point.
         stop_deadline: ``time.monotonic()`` until which the process must have left.
         checkpointing: a Checkpointer is active, so SIGTERM waits for its safe point.
+        hopeless: tells whether the next safe point will come too late; asked at SIGTERM.
+        last_resort: saves what was the state at the last safe point, where that still stands.
+        history: what earlier attempts saw of interruptions and of the cost of saves.
         in_user_code: the function runs; SIGTERM may leave it by raising :class:`Preempted`.
+        interrupted: it did so. If the function returns all the same, it swallowed that, and nobody
+            can say that it is finished.
     """
 
     task: Task
@@ -74,15 +82,21 @@ class Context:
     stop_requested: bool = False
     stop_deadline: float | None = None
     checkpointing: bool = False
+    hopeless: Callable[[], bool] | None = None
+    last_resort: Callable[[], None] | None = None
     in_user_code: bool = False
+    interrupted: bool = False
+    history: History = field(default_factory=History)
     _sending: threading.Lock = field(default_factory=threading.Lock)
+    _busy: int = 0
+    _called: bool = False
 
     def send(self, event: Mapping[str, object]) -> None:
         """Send one event to the supervisor; a supervisor that is gone is not an error here."""
         if self.channel is None:
             return
         line = json.dumps(event, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
-        with self._sending:
+        with self.busy(), self._sending:
             try:
                 while line:
                     line = line[os.write(self.channel, line) :]
@@ -91,13 +105,44 @@ class Context:
                 print(f"gpukit: the supervisor is gone ({error})", file=sys.stderr)
 
     def on_sigterm(self, _signal: int, _frame: FrameType | None) -> None:
-        """Ask for the stop; leave at once where nobody would look at the request."""
+        """Ask for the stop; leave at once where nobody would look at the request.
+
+        The second signal is the last call: no safe point came while there was time.
+        """
         if self.stop_requested:
+            self._called = True
+            self._answer()
             return
         self.stop_deadline = time.monotonic() + stop_budget(self.task.grace)
         self.stop_requested = True
-        if self.in_user_code and not self.checkpointing:
-            raise Preempted
+        if not self.checkpointing or (self.hopeless is not None and self.hopeless()):
+            self._called = True
+            self._answer()
+
+    def _answer(self) -> None:
+        """Leave the user's function; what must not be cut short leaves when it is through."""
+        if self._busy or not self._called or not self.in_user_code:
+            return
+        if threading.current_thread() is not threading.main_thread():
+            return
+        self._called = False
+        if self.checkpointing and self.last_resort is not None:
+            self.last_resort()
+        self.interrupted = True
+        raise Preempted
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """Let a signal wait until the block is through; in the main thread, where they arrive."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        self._busy += 1
+        try:
+            yield
+        finally:
+            self._busy -= 1
+        self._answer()
 
     def remaining(self) -> float:
         """Return the seconds until this process must have left; infinite without a request."""
@@ -132,6 +177,7 @@ def enter(environ: Mapping[str, str]) -> Context:
         rank=int(environ.get("RANK", "0")),
         world_size=int(environ.get("WORLD_SIZE", "1")),
         channel=int(channel) if channel else None,
+        history=History.from_json(environ.get(Env.HISTORY, "")),
     )
     signal.signal(signal.SIGTERM, _current.on_sigterm)
     os.register_at_fork(after_in_child=_leave)

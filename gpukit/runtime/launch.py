@@ -14,6 +14,7 @@ from gpukit.contract import Env, Task
 from .channel import EventReader, open_channel
 from .context import stop_budget
 from .ending import TrainerState
+from .history import History
 
 __all__ = ["Trainer", "launch"]
 
@@ -29,6 +30,7 @@ class Trainer:
         reader: its events.
         output: read end of the pipe that it prints to.
         state: what it said, and how it left.
+        last_call_at: monotonic time of its second SIGTERM; None where none is to come.
         kill_at: monotonic time at which it is killed; None while nobody asked it to leave.
     """
 
@@ -36,6 +38,7 @@ class Trainer:
     reader: EventReader
     output: int
     state: TrainerState
+    last_call_at: float | None = None
     kill_at: float | None = None
 
     @property
@@ -64,11 +67,12 @@ class Trainer:
             os.kill(self.process.pid, number)
 
 
-def launch(task: Task, environ: Mapping[str, str], attempt: int) -> list[Trainer]:
+def launch(task: Task, environ: Mapping[str, str], attempt: int, history: History) -> list[Trainer]:
     """Start the task's trainers, each in a session of its own."""
     port = _free_port() if task.processes > 1 else 0
     base = {k: v for k, v in environ.items() if k not in (*_LAUNCHER, Env.INDEX)}
     base[Env.ATTEMPT] = str(attempt)
+    base[Env.HISTORY] = history.to_json()
     base[Env.DEADLINE_MARGIN] = str(task.grace - stop_budget(task.grace))
     return [_start(task, base, rank, port) for rank in range(task.processes)]
 

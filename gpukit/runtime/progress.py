@@ -11,6 +11,7 @@ from typing import Any
 from gpukit.errors import StoreError
 
 from . import log
+from .hang import Pulse
 from .record import Progress, RunRecord
 
 __all__ = ["ProgressWriter", "Tracker"]
@@ -68,13 +69,22 @@ class Tracker:
         known: the newest durable step of the earlier attempts; the restore will tell better.
         offer: takes a progress that is to be recorded.
         every: least seconds between two progress lines.
+        pulse: tells when silence is a hang.
+        reached: the newest step that the attempt before finished; None for the first attempt.
     """
 
     def __init__(
-        self, number: int, known: int, offer: Callable[[Progress], None], every: float
+        self,
+        number: int,
+        known: int,
+        offer: Callable[[Progress], None],
+        every: float,
+        pulse: Pulse | None = None,
+        reached: int | None = None,
     ) -> None:
         self.progress = Progress(start_step=known, last_step=known, durable_step=known)
-        self.last_step_at: float | None = None  # monotonic
+        self.pulse = pulse or Pulse()
+        self._reached = reached
         self._number = number
         self._offer = offer
         self._every = every
@@ -86,13 +96,7 @@ class Tracker:
         if event["event"] == "step":
             self._step(event)
         elif event["event"] == "restored":
-            step = int(event["step"])
-            self._update(
-                start_step=step, last_step=step, durable_step=step, steps=0,
-                restore_seconds=event.get("seconds"),
-            )  # fmt: skip
-            log.line("restored", attempt=self._number, step=step, seconds=event.get("seconds"))
-            self._put()
+            self._restored(event)
         elif event["event"] == "durable":
             step = int(event["step"])
             self._update(
@@ -107,12 +111,30 @@ class Tracker:
         elif event["event"] == "save-failed":
             shown = {key: event.get(key) for key in ("step", "message")}
             log.line("save-failed", attempt=self._number, **shown)
+        elif event["event"] == "pace":
+            self._update(
+                save_cost=event.get("cost"), save_seconds=event.get("seconds"),
+                interval=event.get("interval"),
+            )  # fmt: skip
+            self._put()
+        elif event["event"] == "alive":
+            self.pulse.alive(time.monotonic())
 
     def beat(self) -> None:
         """Record now and then that the attempt lives: what a killed one cost is known by that."""
         if time.monotonic() - self._recorded >= _BEAT_SECONDS:
             self._update()
             self._put()
+
+    def _restored(self, event: Mapping[str, Any]) -> None:
+        step, seconds = int(event["step"]), event.get("seconds")
+        redone = None if self._reached is None else max(self._reached - step, 0)
+        self._update(
+            start_step=step, last_step=step, durable_step=step, steps=0, restore_seconds=seconds,
+            redone=redone,
+        )  # fmt: skip
+        log.line("restored", attempt=self._number, step=step, seconds=seconds, redone=redone)
+        self._put()
 
     def _step(self, event: Mapping[str, Any]) -> None:
         step, now = int(event["step"]), time.monotonic()
@@ -124,7 +146,7 @@ class Tracker:
             total=event.get("total"),
             first_step_at=first,
         )
-        self.last_step_at = now
+        self.pulse.step(now, step)
         if now - self._printed >= self._every or step == event.get("total"):
             self._printed = now
             shown = {key: event[key] for key in ("epoch", "metrics") if key in event}
@@ -133,6 +155,7 @@ class Tracker:
             self._put()
 
     def _update(self, **changes: Any) -> None:
+        changes["silence"] = round(self.pulse.longest, 1)
         self.progress = replace(self.progress, updated=time.time(), **changes)
 
     def _put(self) -> None:

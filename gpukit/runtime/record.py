@@ -6,6 +6,7 @@ Keys in the store of the run, JSON each::
     record/attempt-00001.progress.json  replaced while it runs
     record/attempt-00001.end.json       how it ended; missing where the pod was killed
     record/submission-001.json          a person submitted (again): budgets count from here
+    record/run.json                     which run it is, and what its pod costs per hour
     record/result.json                  the end marker: the function returned
 
 Whoever reads it needs nothing else: the supervisor, the local backend, the command line.
@@ -25,13 +26,36 @@ from gpukit.ladder import Cause, PastAttempt
 from .store import Store
 
 __all__ = [
-    "Attempt", "End", "Progress", "Result", "RunRecord", "Start", "Submission", "since_submission",
+    "About", "Attempt", "End", "Progress", "Result", "RunRecord", "Start", "Submission",
+    "since_submission",
 ]  # fmt: skip
 
 _ATTEMPT = re.compile(r"record/attempt-(\d+)\.json\Z")
 _SUBMISSION = re.compile(r"record/submission-(\d+)\.json\Z")
 _RESULT = "record/result.json"
+_ABOUT = "record/run.json"
 _RACES = 1000
+
+
+@dataclass(frozen=True)
+class About:
+    """Which run it is; prices are US dollars of its pod per hour, as text, None where unknown.
+
+    Attributes:
+        run: its name.
+        job: of which job.
+        spot: it may run on spot capacity.
+        price_per_hour: what it pays.
+        on_demand_per_hour: what it would pay without spot.
+        checkpoint_every: the person's bound on lost work, seconds.
+    """
+
+    run: str = ""
+    job: str = ""
+    spot: bool = False
+    price_per_hour: str | None = None
+    on_demand_per_hour: str | None = None
+    checkpoint_every: int | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +83,11 @@ class Progress:
         first_step_at: when its first step ended.
         restore_seconds: how long the restore took.
         updated: when this was written.
+        redone: steps of the attempt before that it had to do again, as far as they were reported.
+        save_cost: seconds of training that a save takes.
+        save_seconds: seconds until a save is durable.
+        interval: seconds between saves, as it stands now.
+        silence: the longest time between two signs of life, seconds.
     """
 
     start_step: int = 0
@@ -69,6 +98,11 @@ class Progress:
     first_step_at: float | None = None
     restore_seconds: float | None = None
     updated: float = 0.0
+    redone: int | None = None
+    save_cost: float | None = None
+    save_seconds: float | None = None
+    interval: float | None = None
+    silence: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -141,7 +175,7 @@ class Attempt:
         )
 
 
-T = TypeVar("T", Start, Progress, End, Result, Submission)
+T = TypeVar("T", About, Start, Progress, End, Result, Submission)
 
 
 class RunRecord:
@@ -177,6 +211,15 @@ class RunRecord:
     def put_result(self, result: Result) -> None:
         """Write the end marker; the first one stays."""
         self.store.create(_RESULT, _dump(result))
+
+    def put_about(self, about: About) -> None:
+        """Say which run it is; written anew only when something of it has changed."""
+        if self.about() != about:
+            self.store.put(_ABOUT, _dump(about))
+
+    def about(self) -> About | None:
+        """Return which run it is; None where no attempt has begun."""
+        return self._read(_ABOUT, About)
 
     def result(self) -> Result | None:
         """Return the end marker; None while the run has not finished."""
@@ -243,7 +286,7 @@ def _key(number: int, part: str = "") -> str:
     return f"record/attempt-{number:05d}{part}.json"
 
 
-def _dump(value: Start | Progress | End | Result | Submission) -> bytes:
+def _dump(value: About | Start | Progress | End | Result | Submission) -> bytes:
     return json.dumps(asdict(value), sort_keys=True).encode()
 
 

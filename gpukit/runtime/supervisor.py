@@ -22,10 +22,21 @@ from . import log, outputs, termination
 from .budget import Budget
 from .ending import Ending
 from .environment import Environment, termination_log
+from .hang import Pulse
+from .history import history_of
 from .launch import Trainer, launch
 from .processes import become_reaper, kill_descendants
 from .progress import ProgressWriter, Tracker
-from .record import Attempt, End, Progress, Result, RunRecord, Start, since_submission
+from .record import (
+    About,
+    Attempt,
+    End,
+    Progress,
+    Result,
+    RunRecord,
+    Start,
+    since_submission,
+)
 from .relay import Relay
 from .signals import SignalPipe
 from .store import open_store
@@ -80,10 +91,7 @@ class Supervisor:
             return self._refuse(verdict, result)
         self._begin()
         writer = ProgressWriter(self._record, self._start.number)
-        known = max((a.progress.durable_step for a in self._earlier), default=0)
-        tracker = Tracker(
-            self._start.number, known, writer.offer, self._environment.progress_seconds
-        )
+        tracker = self._tracker(writer)
         ending = self._watch(signals, tracker)
         writer.offer(tracker.progress)
         writer.close(_PATIENCE)
@@ -102,6 +110,12 @@ class Supervisor:
         self._budget = Budget(self._task, tuple(a.past() for a in counted), submitted)
 
     def _begin(self) -> None:
+        task = self._task
+        about = About(
+            task.run, task.job, task.spot, task.price_per_hour, task.on_demand_per_hour,
+            task.checkpoint_every,
+        )  # fmt: skip
+        self._record.put_about(about)
         number = self._record.begin(self._start)
         self._start = replace(self._start, number=number)
         log.line(
@@ -109,12 +123,26 @@ class Supervisor:
             pod=self._start.pod, node=self._start.node, code=self._task.code,
         )  # fmt: skip
 
+    def _tracker(self, writer: ProgressWriter) -> Tracker:
+        earlier = self._earlier
+        pulse = Pulse(
+            self._task.hang_timeout,
+            longest=max((a.progress.silence for a in earlier), default=0.0),
+            hangs=sum(a.cause is Cause.HANG for a in earlier),
+        )
+        known = max((a.progress.durable_step for a in earlier), default=0)
+        reached = earlier[-1].progress.last_step if earlier else None
+        every = self._environment.progress_seconds
+        return Tracker(self._start.number, known, writer.offer, every, pulse, reached)
+
     def _watch(self, signals: SignalPipe, tracker: Tracker) -> Ending:
         def finish(value: Any) -> Ending | None:
             return self._finish(Result(value, tracker.progress.last_step, self._start.number))
 
         def start() -> list[Trainer]:
-            trainers = launch(self._task, self._environ, self._start.number)
+            trainers = launch(
+                self._task, self._environ, self._start.number, history_of(self._earlier)
+            )
             relays.append(Relay([trainer.output for trainer in trainers]))
             return trainers
 

@@ -73,6 +73,7 @@ def totals(attempts: Sequence[Attempt], cost: Decimal | None) -> dict[str, Any]:
         "charged": sum(a.cause in CHARGED for a in attempts),
         "seconds": round(sum(a.seconds for a in attempts), 1),
         "steps": sum(a.progress.steps for a in attempts),
+        "redone": sum(a.progress.redone or 0 for a in attempts),
         "cost": None if cost is None else str(cost.quantize(Decimal("0.0001"))),
     }
 
@@ -106,6 +107,8 @@ def _row(attempt: Attempt) -> dict[str, Any]:
         "cause": attempt.cause.value,
         "start": progress.start_step,
         "end": progress.last_step,
+        "redone": progress.redone,
+        "restore": progress.restore_seconds and round(progress.restore_seconds, 2),
         "started": int(attempt.start.started),
         "seconds": round(attempt.seconds, 1),
     }

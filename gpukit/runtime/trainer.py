@@ -11,7 +11,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from gpukit.errors import GpukitError, JobFileError, UsageError
@@ -33,20 +32,9 @@ class Trainer:
 
     Attributes:
         ctx: the run that this process is part of.
-        interrupted: SIGTERM raised :class:`context.Preempted` in the user's code. If the function
-            returns all the same, it swallowed that, and nobody can say that it is finished.
     """
 
     ctx: context.Context
-    interrupted: bool = False
-
-    def on_sigterm(self, number: int, frame: FrameType | None) -> None:
-        """Pass SIGTERM to the context, and note whether it interrupted the user's code."""
-        try:
-            self.ctx.on_sigterm(number, frame)
-        except context.Preempted:
-            self.interrupted = True
-            raise
 
     def run(self) -> int:
         """Import the job, call the function, report; return the exit code of the process."""
@@ -95,9 +83,9 @@ class Trainer:
         return function
 
     def _finished(self, value: object) -> int:
-        ours = signal.getsignal(signal.SIGTERM) == self.on_sigterm
+        ours = signal.getsignal(signal.SIGTERM) == self.ctx.on_sigterm
         result = to_json(value, say) if self.ctx.rank == 0 else None
-        sure = ours and not self.interrupted
+        sure = ours and not self.ctx.interrupted
         self.ctx.send({"event": "finished", "result": result, "sure": sure})
         return 0
 
@@ -136,8 +124,7 @@ def main() -> int:
     _show_stacks()
     ctx = context.enter(os.environ)
     trainer = Trainer(ctx)
-    signal.signal(signal.SIGTERM, trainer.on_sigterm)
-    _default_in_forks(trainer)
+    _default_in_forks(ctx)
     if ctx.channel is not None:
         os.set_inheritable(ctx.channel, False)
     _enter_source(ctx)
@@ -169,7 +156,7 @@ def _show_stacks() -> None:
     faulthandler.register(signal.SIGUSR2, all_threads=True, chain=True)
 
 
-def _default_in_forks(trainer: Trainer) -> None:
+def _default_in_forks(ctx: context.Context) -> None:
     """Let forked workers die of SIGTERM: pools and data loaders end theirs with it.
 
     It is blocked around the fork, so that one that comes at once meets the default, not this
@@ -179,7 +166,7 @@ def _default_in_forks(trainer: Trainer) -> None:
 
     def in_child() -> None:
         with suppress(ValueError):  # forked from another thread
-            if signal.getsignal(signal.SIGTERM) == trainer.on_sigterm:
+            if signal.getsignal(signal.SIGTERM) == ctx.on_sigterm:
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, stop)
 

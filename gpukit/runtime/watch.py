@@ -26,7 +26,9 @@ __all__ = ["Watch"]
 _TICK = 1.0  # how often the budgets are looked at
 _LINGER = 60.0  # for atexit hooks and uploads of libraries, after the function has ended
 _PEERS = 5.0  # for the other ranks, after one has failed
-_HANG_GRACE = 10.0
+_HANG_GRACE = 10.0  # at least; a job whose saves take longer gets the time of two
+_STACKS = 0.3  # for one rank to write its stacks before the next one does
+_LAST_CALL = 5.0  # before the kill, where nobody knows how long a save takes
 _UNKILLABLE = 10.0  # a process in a dead network mount or driver is not waited for longer
 
 
@@ -72,18 +74,15 @@ class Watch:
             self._take_signals()  # last: what trainers said before it is passed on came of itself
             self._tracker.beat()
             self._check_limits()
-            self._kill_overdue()
+            self._call_and_kill()
         for trainer in self._trainers:
             trainer.reader.close()
         return self._conclusion()
 
     def _sleep(self) -> None:
         now = time.monotonic()
-        due = [
-            t.kill_at - now
-            for t in self._trainers
-            if t.running and t.kill_at is not None and t.kill_at > now
-        ]
+        moments = [m for t in self._trainers if t.running for m in (t.last_call_at, t.kill_at)]
+        due = [moment - now for moment in moments if moment is not None and moment > now]
         handles = [t.reader.handle for t in self._trainers if t.running]
         select.select([self._signals.handle, *handles], [], [], min([_TICK, *due]))
 
@@ -136,15 +135,23 @@ class Watch:
             return
         now = time.monotonic()
         over = self._budget.exceeded(time.time(), now - self._began)
-        last, limit = self._tracker.last_step_at, self._task.hang_timeout
         if over:
             self._stop(Ending(Cause.BUDGET, over), stop_budget(self._task.grace))
-        elif limit is not None and last is not None and now - last > limit:
-            log.say(f"no step for {now - last:.0f} s: where each thread is follows")
-            for trainer in self._trainers:
-                trainer.signal(signal.SIGUSR2)
-            reason = f"no step for hang_timeout={limit} s; the stacks are in the log"
-            self._stop(Ending(Cause.HANG, reason), _HANG_GRACE)
+        elif self._tracker.pulse.hangs(now):
+            self._end_hang(self._tracker.pulse.silence(now))
+
+    def _end_hang(self, silence: float) -> None:
+        """Show where every thread of every rank is; leave time for a last save."""
+        for trainer in self._trainers:
+            who = f" of rank {trainer.state.rank}" if len(self._trainers) > 1 else ""
+            log.say(f"no step for {silence:.0f} s; the stacks{who} follow")
+            trainer.signal(signal.SIGUSR2)
+            time.sleep(_STACKS)
+        limit = self._task.hang_timeout
+        known = "" if limit is None else f" for hang_timeout={limit} s"
+        reason = f"no step{known or f' for {silence:.0f} s'}; the stacks are in the log"
+        save = self._tracker.progress.save_seconds or 0.0
+        self._stop(Ending(Cause.HANG, reason), max(_HANG_GRACE, 2 * save + _LAST_CALL))
 
     def _stop(self, ending: Ending, patience: float) -> None:
         """Ask all trainers to leave; a second request changes nothing but the deadline."""
@@ -154,12 +161,21 @@ class Watch:
             trainer.kill_by(time.monotonic() + patience)
             if first:
                 trainer.signal(signal.SIGTERM)
+                trainer.last_call_at = time.monotonic() + patience - self._reserve(patience)
         if first:
             log.say(f"{ending.reason}: stopping, at most {patience:.0f} s")
 
-    def _kill_overdue(self) -> None:
+    def _reserve(self, patience: float) -> float:
+        """Return the seconds before the kill at which a trainer is told to wait no longer."""
+        save = self._tracker.progress.save_seconds
+        return min(_LAST_CALL if save is None else 1.0 + 1.5 * save, patience / 2)
+
+    def _call_and_kill(self) -> None:
         now = time.monotonic()
         for trainer in self._trainers:
+            if trainer.last_call_at is not None and now >= trainer.last_call_at:
+                trainer.last_call_at = None
+                trainer.signal(signal.SIGTERM)  # the second one: no safe point came in time
             if not trainer.running or trainer.kill_at is None or now < trainer.kill_at:
                 continue
             trainer.signal(signal.SIGKILL)

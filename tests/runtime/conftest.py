@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.runtime.local import Desk
 from tests.runtime.pod import Run
 
 
@@ -22,3 +23,11 @@ def make_run(tmp_path: Path) -> Iterator[Callable[..., Run]]:
     yield make
     for run in runs:
         run.close()
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    """A person's folder, and a home for local runs; what still runs at the end is killed."""
+    desk = Desk(tmp_path)
+    yield desk
+    desk.close()

@@ -7,8 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -17,13 +15,6 @@ from gpukit.ladder import Cause
 from gpukit.local.simulate import Simulation
 from gpukit.runs.handle import Run, open_run
 from tests.runtime.local import PATIENCE, Desk, processes_of, wait_for
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    desk = Desk(tmp_path)
-    yield desk
-    desk.close()
 
 
 def steps_of(run: Run) -> list[tuple[int, int]]:

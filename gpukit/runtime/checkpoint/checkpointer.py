@@ -20,6 +20,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -31,7 +32,9 @@ from .agreement import Request
 from .engine import Engine, FencedError, Loaded, Saved
 from .loader import Source, source_of
 from .metrics import Metrics
-from .setup import check_count, open_agreement, open_engine, save_interval
+from .rest import RestPoint
+from .schedule import Schedule
+from .setup import check_count, open_agreement, open_engine
 from .state import Registry
 
 __all__ = ["Checkpointer", "Position", "Resume"]
@@ -74,7 +77,8 @@ class Checkpointer:
         model: and ``optimizer``, ``scheduler``, ``scaler``: what to keep; any may be left out.
         directory: where to keep checkpoints outside of a run.
         every: seconds, or ``"10m"``: an upper bound on lost work; default: the job's
-            ``checkpoint_every``, else 10 minutes.
+            ``checkpoint_every``, else 10 minutes. The interval is shorter where interruptions
+            are frequent or a save is cheap: see :mod:`.interval`.
         every_steps: save after so many steps as well.
         keep: how many checkpoints are kept.
         objects: more things to keep, by name: anything with ``state_dict`` and
@@ -102,13 +106,10 @@ class Checkpointer:
         known = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
         self._registry = Registry({**known, **objects})
         check_count("keep", keep)
-        if every_steps is not None:
-            check_count("every_steps", every_steps)
+        self._schedule = Schedule(self._ctx, every, every_steps)
         self._engine = open_engine(self._ctx, directory, keep)
         self._agreement = open_agreement(self._ctx)
         self._metrics = Metrics(self._ctx)
-        self._every = save_interval(self._ctx, every)
-        self._every_steps = every_steps
         self._position = Position()
         self._resume_at: Position | None = None
         self._resume_rng: dict[str, Any] = {}
@@ -120,10 +121,13 @@ class Checkpointer:
         self._loops = 0
         self._epochs = 1
         self._saved: Saved | None = None
-        self._saved_at = time.monotonic()
+        self._rest: RestPoint | None = None
+        self._rest_cost = 0.0
         self.resumed: Resume | None = None
         if self._ctx is not None:
             self._ctx.checkpointing = True
+            self._ctx.hopeless = self._schedule.hopeless
+            self._ctx.last_resort = self._last_resort
         self._restore()
 
     @property
@@ -151,10 +155,11 @@ class Checkpointer:
                 rng.restore(self._resume_rng)
             self._at_rest()
             yield epoch
-            self._resume_at = None
-            self._loop = None
-            self._position = Position(self._position.step, epoch + 1)
-            self._safe_point(last=True)
+            with self._undisturbed():
+                self._resume_at = None
+                self._loop = None
+                self._position = Position(self._position.step, epoch + 1)
+                self._safe_point(last=True)
 
     def batches(self, loader: Iterable[Any]) -> Iterator[Any]:
         """Yield the batches of ``loader`` that are still to do in this epoch.
@@ -179,16 +184,25 @@ class Checkpointer:
         state = self._source_states.pop(index, None)
         restore = (lambda: rng.restore(self._resume_rng)) if resumed else (lambda: None)
         for batch in source.iterate(skip if resumed else None, state, restore):
+            self._schedule.step_begins()
             yield batch
-            here = self._position
-            self._position = replace(here, step=here.step + 1, batch=(here.batch or 0) + 1)
-            self._safe_point()
-        self._loop = None
-        self._position = replace(self._position, loop=index + 1, batch=None)
+            with self._undisturbed():
+                self._schedule.step_ends()
+                here = self._position
+                self._position = replace(here, step=here.step + 1, batch=(here.batch or 0) + 1)
+                self._safe_point()
+        with self._undisturbed():
+            self._loop = None
+            self._position = replace(self._position, loop=index + 1, batch=None)
+            self._come_to_rest()  # what follows may take long: an evaluation
 
     def log(self, **metrics: Any) -> None:
         """Report metrics of this step; numbers or 0-dim tensors. Never waits for the GPU."""
         self._metrics.log(metrics)
+
+    def heartbeat(self) -> None:
+        """Say that the process lives, in a long phase without steps: an evaluation, an export."""
+        self._metrics.alive()
 
     def save(self) -> int:
         """Save now and return the step; call it between batches or after an epoch.
@@ -197,7 +211,8 @@ class Checkpointer:
             OSError, StoreError: the store failed; older checkpoints are untouched.
         """
         if self._engine is not None:
-            self._save(self._engine)
+            with self._undisturbed():
+                self._save(self._engine, self._capture())
         return self._position.step
 
     def _at_rest(self) -> None:
@@ -215,6 +230,8 @@ class Checkpointer:
         elif action == "stop":
             self._final_save()
             self._leave()
+        elif self._schedule.last_step >= 100 * self._rest_cost:
+            self._come_to_rest()
 
     def _wanted(self) -> Request | None:
         if self.stopping:
@@ -222,9 +239,30 @@ class Checkpointer:
         if self._engine is None:
             return None
         fresh = self._saved is None or self._saved.step != self._position.step
-        by_steps = fresh and self._every_steps and self._position.step % self._every_steps == 0
-        by_time = time.monotonic() - self._saved_at >= self._every
-        return "save" if by_steps or by_time else None
+        return "save" if self._schedule.due(self._position.step, fresh=fresh) else None
+
+    def _undisturbed(self) -> AbstractContextManager[None]:
+        return self._ctx.busy() if self._ctx is not None else nullcontext()
+
+    def _come_to_rest(self) -> None:
+        """Remember what training is now; see :mod:`.rest`."""
+        if self._ctx is None or self._ctx.world_size > 1:
+            return
+        began = time.monotonic()
+        self._rest = RestPoint(self._capture())
+        self._rest_cost = time.monotonic() - began
+
+    def _last_resort(self) -> None:
+        """Save the last safe point before leaving from within a step or an evaluation."""
+        rest = self._rest
+        if self._engine is None or rest is None or not rest.stands(self._registry.capture):
+            return
+        position = Position(**rest.state["position"])
+        if self._saved is not None and self._saved.step == position.step:
+            return
+        if self._schedule.fits():
+            self._position = position
+            self._try_save(rest.state)
 
     def _final_save(self) -> None:
         """Save before leaving, where it fits into what is left of the grace period."""
@@ -233,8 +271,8 @@ class Checkpointer:
         if self._saved is not None:
             if self._saved.step == self._position.step:
                 return
-            if self._ctx.world_size == 1 and self._saved.seconds * 1.5 > self._ctx.remaining():
-                _say(f"no time for a last save ({self._saved.seconds:.1f} s): leaving at once")
+            if self._ctx.world_size == 1 and not self._schedule.fits():
+                _say("no time for a last save: leaving at once")
                 return
         self._try_save()
 
@@ -243,23 +281,23 @@ class Checkpointer:
             self._ctx.send({"event": "stopped", "step": self._position.step})
         raise Preempted
 
-    def _try_save(self) -> None:
+    def _try_save(self, state: dict[str, Any] | None = None) -> None:
         if self._engine is None:
             return
         try:
-            self._save(self._engine)
+            self._save(self._engine, state or self._capture())
         except FencedError:
             raise
         except (OSError, StoreError) as error:
-            self._saved_at = time.monotonic()
             _say(f"checkpoint of step {self._position.step} failed, training goes on: {error}")
             if self._ctx is not None:
                 step = self._position.step
                 self._ctx.send({"event": "save-failed", "step": step, "message": str(error)})
 
-    def _save(self, engine: Engine) -> None:
-        self._saved = engine.save(self._position.step, self._capture())
-        self._saved_at = time.monotonic()
+    def _save(self, engine: Engine, state: dict[str, Any]) -> None:
+        self._schedule.began()
+        self._saved = engine.save(self._position.step, state)
+        self._schedule.durable(self._saved.seconds, self._saved.seconds)
         if self._ctx is not None:
             self._ctx.send({"event": "durable", **asdict(self._saved)})
 

@@ -11,6 +11,7 @@ from gpukit.runtime.context import Context
 __all__ = ["Metrics"]
 
 _INTERVAL = 0.5
+_ALIVE = 5.0
 
 
 class Metrics:
@@ -28,6 +29,7 @@ class Metrics:
 
     def log(self, metrics: dict[str, Any]) -> None:
         """Take note of this step's metrics; a GPU tensor is copied in the background."""
+        self.alive()
         if self._ctx is None or self._pending or time.monotonic() - self._sent_at < _INTERVAL:
             return
         self._pending = {name: _detached(value) for name, value in metrics.items()}
@@ -36,6 +38,12 @@ class Metrics:
 
             self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self._copied.record()
+
+    def alive(self) -> None:
+        """Say that this process is not hanging, where no step has said so for some seconds."""
+        if self._ctx is not None and time.monotonic() - self._sent_at >= _ALIVE:
+            self._sent_at = time.monotonic()
+            self._ctx.send({"event": "alive"})
 
     def at(self, step: int, epoch: int, total: int | None, *, last: bool = False) -> None:
         """Send a step event if one is due; metrics go with it once their copy has arrived.

@@ -1,0 +1,199 @@
+"""SIGTERM and hangs where no safe point is near: what was true at the last one is saved."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from gpukit.ladder import Cause
+from tests.runtime.pod import Run
+
+pytest.importorskip("torch")
+
+MakeRun = Callable[..., Run]
+
+SOURCE = """
+import hashlib, itertools
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from gpukit import Checkpointer, run_info
+
+def linger(where):
+    if where == place and run_info().attempt == 1:
+        print("lingering", flush=True)
+        if kind == "in C":
+            sum(itertools.repeat(1))  # for ever, and no signal is looked at
+        wait_for_ever()
+
+class Data(Dataset):
+    def __len__(self):
+        return 40
+    def __getitem__(self, index):
+        if len(seen) >= 30:
+            linger("loading")
+        seen.append(index)
+        return torch.rand(4) + index, index % 2
+
+def main(where, how="in Python", slow=False):
+    global place, kind, seen
+    place, kind, seen = where, how, []
+    torch.manual_seed(0); torch.set_num_threads(1)
+    model = nn.Linear(4, 2)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5)
+    loader = DataLoader(Data(), batch_size=4, shuffle=True)
+    ckpt = Checkpointer(model=model, optimizer=optimizer, scheduler=scheduler)
+    linger("before the first step")
+    for epoch in ckpt.epochs(2):
+        for x, y in ckpt.batches(loader):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(x), y).backward()
+            time.sleep(0.2 * slow)
+            if ckpt.step == 6:
+                linger("before the optimizer's step")
+            optimizer.step()
+            if ckpt.step == 6:
+                linger("after the optimizer's step")
+        linger("evaluation")
+        scheduler.step()
+        linger("after the scheduler's step")
+    weights = b"".join(t.numpy().tobytes() for t in model.state_dict().values())
+    return {"sha256": hashlib.sha256(weights).hexdigest(), "steps": ckpt.step}
+"""
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
+    run = Run(tmp_path_factory.mktemp("undisturbed"), SOURCE, {"arguments": {"where": "nowhere"}})
+    try:
+        code, pod = run.run()
+        assert code == 0, pod.output
+        return str(pod.message["result"]["sha256"])
+    finally:
+        run.close()
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    ("where", "saved"),
+    [
+        ("evaluation", 10),
+        ("loading", 7),
+        ("before the optimizer's step", 6),
+        ("after the optimizer's step", 0),
+        ("after the scheduler's step", 0),
+        ("before the first step", 0),
+    ],
+)
+def test_what_stands_is_saved_and_what_has_moved_on_is_not(
+    make_run: MakeRun, undisturbed: str, where: str, saved: int
+) -> None:
+    slow = "step" in where or where == "loading"  # fast steps are not remembered one by one
+    run = make_run(SOURCE, arguments={"where": where, "slow": slow}, grace=8)
+    pod = run.start(index=0)
+    pod.wait_for("lingering")
+    pod.terminate()
+    assert pod.wait() == (75 if saved else 76), pod.output
+    assert pod.message["durable_step"] == saved
+    assert "at a safe point" in pod.message["reason"]
+    code, second = run.run(index=1)
+    assert code == 0, second.output
+    assert run.record.attempts()[1].progress.start_step == saved
+    assert second.message["result"] == {"sha256": undisturbed, "steps": 20}
+
+
+@pytest.mark.e2e
+def test_code_outside_of_python_is_killed_in_time_and_leaves_what_is_durable(
+    make_run: MakeRun, undisturbed: str
+) -> None:
+    arguments = {"where": "evaluation", "how": "in C"}
+    source = SOURCE.replace("scheduler=scheduler)", "scheduler=scheduler, every_steps=4)")
+    run = make_run(source, arguments=arguments, grace=2)
+    pod = run.start(index=0)
+    pod.wait_for("lingering")
+    pod.terminate()
+    pod.terminate()  # a second one changes nothing
+    assert pod.wait() == 75, pod.output
+    assert pod.message["durable_step"] == 8
+    assert pod.message["reason"] == "SIGTERM; did not stop in time"
+    _, second = run.run(index=1)
+    assert second.message["result"] == {"sha256": undisturbed, "steps": 20}
+
+
+@pytest.mark.e2e
+def test_a_hang_is_saved_before_it_ends(make_run: MakeRun, undisturbed: str) -> None:
+    run = make_run(SOURCE, arguments={"where": "evaluation"}, hang_timeout=1)
+    code, pod = run.run(index=0)
+    assert code == 77, pod.output
+    assert pod.message["durable_step"] == 10
+    assert "in wait_for_ever" in pod.output
+    assert run.record.attempts()[0].cause is Cause.HANG
+    code, second = run.run(index=0)
+    assert code == 0, second.output
+    assert second.message["result"] == {"sha256": undisturbed, "steps": 20}
+
+
+SLOW_SAVE = """
+from gpukit import Checkpointer, run_info
+from gpukit.runtime import store
+import torch
+
+put = store.DirectoryStore.put
+def slow(self, key, data):
+    if "rank-0.json" in key and run_info().attempt == 1:
+        print("saving", flush=True)
+        time.sleep(1.5)
+    put(self, key, data)
+store.DirectoryStore.put = slow
+
+def main():
+    model = torch.nn.Linear(2, 2)
+    ckpt = Checkpointer(model=model, every_steps=3)
+    for _ in ckpt.epochs(1):
+        for batch in ckpt.batches(range(6)):
+            ckpt.log(batch=batch)
+    return ckpt.step
+"""
+
+
+def test_a_save_that_goes_on_is_not_cut_short_by_either_signal(make_run: MakeRun) -> None:
+    """The grace is so short that the last call comes while the save goes on."""
+    run = make_run(SLOW_SAVE, grace=2)
+    pod = run.start(index=0)
+    pod.wait_for("saving")
+    pod.process.send_signal(signal.SIGTERM)
+    assert pod.wait() == 75, pod.output
+    assert pod.message["durable_step"] == 3
+    code, second = run.run(index=1)
+    assert (code, second.message["result"]) == (0, 6)
+    assert run.record.attempts()[1].progress.start_step == 3
+
+
+def test_the_pace_of_saves_reaches_the_record_and_the_next_attempt(make_run: MakeRun) -> None:
+    run = make_run(
+        SLOW_SAVE
+        + """
+def main():
+    ctx = context.current()
+    if ctx.attempt == 2:
+        h = ctx.history
+        return [h.interruptions, h.save_cost > 1.4, h.seconds > 1.4]
+    ckpt = Checkpointer(model=torch.nn.Linear(2, 2), every_steps=3)
+    for _ in ckpt.epochs(1):
+        for batch in ckpt.batches(range(3)):
+            pass
+    os._exit(1)
+"""
+    )
+    code, _ = run.run(index=0)
+    assert code == 1
+    progress = run.record.attempts()[0].progress
+    assert progress.save_cost is not None
+    assert progress.save_cost > 1.4
+    assert progress.interval is not None
+    assert 60 < progress.interval < 600, "longer than before the cost was known"
+    _, second = run.run(index=0)
+    assert second.message["result"] == [1, True, True]
