@@ -51,7 +51,8 @@ e2e: $(READY)  ## the longest tests: a real Kubernetes control plane, kills, sev
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m e2e
 
 soak: $(READY)  ## the runs of thousands: more kills, more random specs
-	GPUKIT_SOAK=1 $(BIN)/python -m pytest -q -n $(WORKERS) tests/runtime/test_kill.py tests/property
+	GPUKIT_SOAK=1 $(BIN)/python -m pytest -q -n $(WORKERS) tests/runtime/test_kill.py tests/property \
+		tests/cluster/test_strict.py tests/healing
 	$(BIN)/python -m benchmarks.calibration
 
 controlplane: $(READY)  ## build Kubernetes' control plane for the tests, once (10 minutes, needs Go)

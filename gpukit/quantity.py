@@ -20,11 +20,18 @@ __all__ = [
     "parse_cpu",
     "parse_duration",
     "parse_money",
+    "parse_quantity",
 ]
 
 _BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50}
 _DECIMAL = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
 _BYTES = re.compile(r"(\d+(?:\.\d+)?)([A-Za-z]*)")
+_SUFFIXES = {
+    **{suffix: Decimal(factor) for suffix, factor in {**_BINARY, **_DECIMAL}.items()},
+    "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"),
+    "E": Decimal(10**18), "Ei": Decimal(2**60),
+}  # fmt: skip
+_QUANTITY = re.compile(r"\+?(\d+\.?\d*|\.\d+)(?:[eE]([+-]?\d+)|([numkMGTPE]|[KMGTPE]i)?)")
 _CPU = re.compile(r"(\d+(?:\.\d+)?)(m?)")
 _SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _MOST_MONEY = Decimal(10**9)
@@ -69,6 +76,23 @@ def parse_bytes(value: str | int, what: str = "memory") -> int:
 def _nearest_unit(unit: str) -> str:
     first = unit[:1].upper()
     return f"{first}i" if f"{first}i" in _BINARY else "Gi"
+
+
+def parse_quantity(value: object, what: str = "quantity") -> Decimal:
+    """Return any quantity of Kubernetes, exact: ``"500m"``, ``"1e3"``, ``"1.5Gi"``, ``8``.
+
+    Raises:
+        SpecError: not a quantity, or below 0.
+    """
+    match = _QUANTITY.fullmatch(str(value).strip())
+    if match is None:
+        raise SpecError(
+            "quantity-form", f"{what}={value!r} is not an amount that Kubernetes reads",
+            'write for example "2", "500m", "16Gi" or "200G"',
+        )  # fmt: skip
+    number, exponent, suffix = match.groups()
+    amount = Decimal(number) * (_SUFFIXES[suffix] if suffix else 1)
+    return amount.scaleb(int(exponent)) if exponent else amount
 
 
 def format_bytes(value: int) -> str:

@@ -28,6 +28,7 @@ from .manifests import (
     apply_override,
     to_yaml,
 )
+from .manifests.admission import check_pod_spec
 from .manifests.attempt_ladder import attempt_ladder
 from .manifests.storage import checkpoint_claim, store_of
 from .manifests.training_pod import training_pod
@@ -124,7 +125,10 @@ def render(
     claim = checkpoint_claim(placement, job, spec.namespace, {**_MANAGED, LABEL_JOB: job})
     store = store_of(placement.checkpoints, run)
     pod = training_pod(spec, placement, code=str(code.metadata.name), job=job, store=store)
-    attempts = _job(spec, placement, task, apply_override(pod, spec.pod))
+    if spec.pod:
+        pod = apply_override(pod, spec.pod)
+        check_pod_spec(pod)
+    attempts = _job(spec, placement, task, pod)
     objects: tuple[KubeObject, ...] = (code, claim, attempts) if claim else (code, attempts)
     return Bundle(run, task, spec, placement, archive, objects)
 

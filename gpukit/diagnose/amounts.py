@@ -6,22 +6,14 @@ as the scheduler does (k8s.io/apimachinery, Quantity.MilliValue and Quantity.Val
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from decimal import ROUND_CEILING, Decimal
 
-from gpukit.quantity import format_bytes, format_cpu
+from gpukit.errors import SpecError
+from gpukit.quantity import format_bytes, format_cpu, parse_quantity
 
-__all__ = ["amount", "amounts", "show"]
+__all__ = ["amount", "amounts", "exact", "show"]
 
-_SUFFIX = {
-    "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"), "": Decimal(1),
-    "k": Decimal(10**3), "M": Decimal(10**6), "G": Decimal(10**9), "T": Decimal(10**12),
-    "P": Decimal(10**15), "E": Decimal(10**18),
-    "Ki": Decimal(2**10), "Mi": Decimal(2**20), "Gi": Decimal(2**30), "Ti": Decimal(2**40),
-    "Pi": Decimal(2**50), "Ei": Decimal(2**60),
-}  # fmt: skip
-_FORM = re.compile(r"([+-]?[0-9]*\.?[0-9]+\.?)(?:[eE]([+-]?[0-9]+)|([numkMGTPE]i?|Ki)?)")
 _IN_BYTES = ("memory", "storage", "hugepages")
 
 
@@ -30,13 +22,10 @@ def amount(resource: str, text: object) -> int:
 
     What is not a quantity is 0: the API server has checked it, so this is no input of a person.
     """
-    found = _FORM.fullmatch(str(text).strip())
-    if found is None:
+    try:
+        value = parse_quantity(text)
+    except SpecError:
         return 0
-    number, exponent, suffix = found.groups()
-    value = Decimal(number.rstrip(".") or "0") * _SUFFIX.get(suffix or "", Decimal(1))
-    if exponent:
-        value = value.scaleb(int(exponent))
     if resource.rpartition(".")[2] == "cpu":  # cpu, requests.cpu
         value *= 1000
     return int(value.to_integral_value(ROUND_CEILING))
@@ -48,12 +37,16 @@ def amounts(resources: Mapping[str, object] | None) -> dict[str, int]:
 
 
 def show(resource: str, count: int) -> str:
-    """Return an amount for a person, and for Kubernetes: ``7500m``, ``57.6Gi``, ``8``."""
+    """Return an amount for a person: ``7500m``, ``57.6Gi``, ``8``."""
+    is_bytes = any(word in resource.rpartition(".")[2] for word in _IN_BYTES)
+    if is_bytes and count >= 2**30 and count % 2**30:  # no person reads 61841235968
+        return f"{Decimal(count) / 2**30:.1f}Gi"
+    return exact(resource, count)
+
+
+def exact(resource: str, count: int) -> str:
+    """Return an amount for an option or for Kubernetes, to the last byte."""
     name = resource.rpartition(".")[2]
     if name == "cpu":
         return format_cpu(count)
-    if not any(word in name for word in _IN_BYTES):
-        return str(count)
-    if count >= 2**30 and count % 2**30:  # no person reads 61841235968
-        return f"{Decimal(count) / 2**30:.1f}Gi"
-    return format_bytes(count)
+    return format_bytes(count) if any(word in name for word in _IN_BYTES) else str(count)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from gpukit.catalog import Catalog
 
+from .asking import leads_to
 from .case import Case
 from .filters import Obstacle, obstacles
 from .nodes import GPU_PREFIX, NodeFacts
@@ -133,9 +134,19 @@ def _wrong_kind(case: Case, node: NodeFacts) -> str:
 
 
 def _platform_if_foreign(case: Case, node: NodeFacts) -> str:
+    """Say "platform" where the node is of another one, by which what is wanted is to be had."""
     declared = case.declared.get("platform", "generic" if case.declared else "auto")
-    own = next((o.platform.name for o in case.offers if o.node.name == node.name), declared)
-    return "platform" if own != declared and declared != "auto" else ""
+    gpu = case.declared.get("gpu")
+    for offer in case.offers:
+        if offer.node.name != node.name or offer.platform.name == declared or declared == "auto":
+            continue
+        if any(
+            matches(offer, profile, gpu, case.catalog)
+            and leads_to(offer, str(profile), gpu, offer.platform, case.catalog)
+            for profile in case.profiles
+        ):
+            return "platform"
+    return ""
 
 
 def is_gpu_key(catalog: Catalog, key: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from gpukit.profile import Profile
 
+from .asking import asking_for
 from .case import Case
 from .filters import Obstacle, obstacles
 from .groups import NodeView, is_gpu_key
@@ -33,12 +34,17 @@ def other_profile(case: Case, nearest: Sequence[NodeView], views: Sequence[NodeV
         fix = options("one pod runs on one node", profile=most.profile(most.count))
         return Verdict("too-many-gpus", reason, fix, tuple(evidence))
     reason = f"no node offers {case.device or 'a GPU'}"
+    found = _nearest(case)
+    if found is not None and _same(case, found):
+        name = found.resource
+        reason = f"the nodes count {asked} as {name}, and the job asks for {case.device}"
+        fix = _taking(case, found, "ask for it as the nodes offer it")
+        return Verdict("resource-nowhere", reason, fix, tuple(evidence))
     if case.device and any(case.device in offer.resource for offer in case.offers):
         reason = f"no node with {case.device} is {asked}"
     elif wanted.kind == "full" and wanted.gpu:
         reason += f", and so no {asked}"
     evidence += _idle_plugins(case)
-    found = _nearest(case)
     making = _mig_config(case, wanted)
     if found is None:
         fix = making or kubectl(
@@ -59,10 +65,10 @@ def wrong_platform(case: Case, nearest: Sequence[NodeView], views: Sequence[Node
     obstacle = view.causes["platform"][0]
     offer = next((o for o in case.offers if o.node.name == view.node.name), None)
     name = offer.platform.name if offer else "auto"
-    title = offer.platform.title if offer else "another platform"
+    title = f"of {name!r} ({offer.platform.title})" if offer else "of another platform"
     return Verdict(
         "platform-mismatch",
-        f"the job was rendered for platform={declared!r}, and the nodes that would fit are {title}",
+        f"the job was rendered for platform={declared!r}, and the nodes are {title}",
         options("render it for the platform that the nodes belong to", platform=name),
         (f"{view.node.name}: {_said(obstacle)}",
          f"the nodes offer: {listed(case.offers)}"),
@@ -98,14 +104,17 @@ def _nearest(case: Case, *, free: bool = False) -> Offer | None:
     memory = wanted_memory(case.profiles, case.declared.get("gpu"), case.catalog)
     ranked = []
     for offer in case.offers:
-        count = wanted.count if offer.kind == "full" == wanted.kind else 1
-        if _same(case, offer) or offer.count < count or (offer.kind != "full" and wanted.count > 1):
+        if offer.kind != "full" and wanted.count > 1:
+            continue
+        if (_same(case, offer) and offer.resource == case.device) or not _asking(case, offer):
             continue
         left = obstacles(_shape_for(case, offer), offer.node, case.used(offer.node), case.snapshot)
         if free and left:
             continue
-        ranked.append((_weight(left), distance(offer, wanted.kind, memory), offer.node.name, offer))
-    return min(ranked, key=lambda item: item[:3])[-1] if ranked else None
+        short = wanted.count - _count(case, offer)
+        near = (_weight(left), short, distance(offer, wanted.kind, memory), offer.node.name)
+        ranked.append((near, offer))
+    return min(ranked, key=lambda item: item[0])[1] if ranked else None
 
 
 def _weight(left: Sequence[Obstacle]) -> int:
@@ -135,30 +144,17 @@ def _shape_for(case: Case, offer: Offer) -> PodShape:
 
 
 def _count(case: Case, offer: Offer) -> int:
-    return case.profiles[0].count if offer.kind == "full" == case.profiles[0].kind else 1
+    """Return how many of an offer to ask for: as many as is wanted, or as one node has."""
+    wanted = case.profiles[0]
+    return min(wanted.count, offer.count) if offer.kind == "full" == wanted.kind else 1
 
 
 def _taking(case: Case, offer: Offer, text: str) -> Fix:
-    values: dict[str, Any] = {"profile": offer.profile(_count(case, offer))}
-    if case.declared.get("gpu"):
-        fits = offer.gpu is not None and offer.gpu.name == case.declared["gpu"]
-        if offer.kind == "full" or not fits:
-            values["gpu"] = None  # it would be refused beside a whole GPU, or match nothing
-    declared = case.declared.get("platform", "generic")
-    if declared not in (offer.platform.name, "auto") and not _works_for(declared, offer):
-        values["platform"] = offer.platform.name
-    return Fix("options", text, options=values)
+    return Fix("options", text, options=_asking(case, offer) or {})
 
 
-def _works_for(declared: str, offer: Offer) -> bool:
-    """Tell whether what is rendered for the generic platform fits a node of another one."""
-    if declared != "generic":
-        return False
-    if offer.kind == "mig":
-        return offer.resource.startswith(offer.platform.mig_resource)
-    if offer.kind == "shared":
-        return offer.resource == offer.platform.shared_resource
-    return offer.gpu is None or "nvidia.com/gpu.product" in offer.node.labels
+def _asking(case: Case, offer: Offer) -> dict[str, Any] | None:
+    return asking_for(offer, _count(case, offer), case.declared, case.catalog)
 
 
 def _describe(offer: Offer) -> str:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from gpukit.errors import did_you_mean
 
-from .amounts import amounts, show
+from .amounts import amounts, exact, show
 from .case import Case
 from .snapshot import QuotaFacts
 from .verdict import Fix, Verdict, kubectl, options, wait
@@ -70,7 +69,7 @@ def _quota(case: Case, words: str) -> Verdict | None:
     resource = next(iter(short))
     if resource in _POD_COUNTS:
         return _too_many_pods(case, quota, resource, evidence)
-    raised = {r: show(r, quota.used.get(r, 0) + count) for r, count in short.items()}
+    raised = {r: exact(r, quota.used.get(r, 0) + count) for r, count in short.items()}
     raising = kubectl("raise the quota", *_patch(quota.name, raised))
     smaller = _smaller(quota, short)
     if smaller is not None:
@@ -84,14 +83,15 @@ def _quota(case: Case, words: str) -> Verdict | None:
 
 def _smaller(quota: QuotaFacts, short: Mapping[str, int]) -> Fix | None:
     """Return the fix that asks for what is left, where that is at least half of what is wanted."""
-    values: dict[str, Any] = {}
+    room: dict[str, int] = {}
     for resource, count in short.items():
         option = _OPTION.get(resource.rpartition(".")[2])
         left = quota.hard[resource] - quota.used.get(resource, 0)
         if option is None or left < count / 2:
             return None
         step = 100 if option == "cpu" else 2**20
-        values[option] = show(resource, min(left // step * step, values.get(option, left)))
+        room[option] = min(left // step * step, room.get(option, left))
+    values = {option: exact(option, left) for option, left in room.items()}
     return options("what the quota has left", **values)
 
 
@@ -129,7 +129,7 @@ def _quota_wants(case: Case, words: str) -> Verdict | None:
         return None
     wanted = [part.partition(" for:")[0].strip() for part in found[2].split(";")]
     if wanted == ["limits.cpu"]:
-        cpu = show("cpu", case.shape.requests.get("cpu", 2000))
+        cpu = exact("cpu", case.shape.requests.get("cpu", 2000))
         pod = dict(case.declared.get("pod") or {})
         pod["containers"] = [{"name": "main", "resources": {"limits": {"cpu": cpu}}}]
         fix = options("a limit of CPU, as the quota asks for", pod=pod)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .amounts import show
+from .amounts import exact, show
 from .case import Case
 from .groups import NodeView
 from .nodes import NodeFacts
@@ -76,7 +76,7 @@ def _sizes(
         rounded = _round(resource, room)
         if rounded < _LEAST[resource]:
             return None
-        values[option] = show(resource, rounded)
+        values[option] = exact(resource, rounded)
         share = min(share, rounded / asked)
     return (share, values, node.name) if values else None
 

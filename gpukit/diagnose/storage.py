@@ -6,7 +6,7 @@ import difflib
 import json
 from collections.abc import Sequence
 
-from .amounts import show
+from .amounts import exact, show
 from .case import Case
 from .filters import NO_PROVISIONER
 from .groups import NodeView
@@ -68,7 +68,7 @@ def _declared_for_checkpoints(case: Case, name: str) -> bool:
 
 def _size(case: Case) -> str:
     size = (case.declared.get("checkpoints") or {}).get("size")
-    return show("storage", size) if isinstance(size, int) else _SIZE
+    return exact("storage", size) if isinstance(size, int) else _SIZE
 
 
 def _manifest(name: str, size: str) -> str:
@@ -124,8 +124,9 @@ def _no_class(case: Case, claim: ClaimFacts) -> Verdict:
     names = sorted(item.name for item in case.snapshot.classes)
     near = next(iter(difflib.get_close_matches(claim.storage_class or "", names, 1)), None)
     remake = kubectl(
-        "a claim's class cannot be changed: delete it, it is empty, and submit again",
-        "delete", "pvc", claim.name, admin=False,
+        "a claim's class cannot be changed: make it anew, with the default class; it is empty",
+        "replace", "--force", "-f", "-", stdin=_manifest(claim.name, exact("storage", claim.size)),
+        admin=False,
     )  # fmt: skip
     meant = f"; did you mean {near}?" if near else ""
     return Verdict(

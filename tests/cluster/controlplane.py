@@ -49,8 +49,9 @@ class ControlPlane:
         token, kubeconfig: of that administrator.
     """
 
-    def __init__(self, binaries: Path) -> None:
+    def __init__(self, binaries: Path, manager: tuple[str, ...] = ()) -> None:
         self._binaries = binaries
+        self._manager = (*_CONTROLLER_MANAGER, *manager)
         _sweep()
         self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
         self._held = _hold(self.folder)
@@ -96,7 +97,7 @@ class ControlPlane:
         self._run(
             "kube-controller-manager", *common, f"--secure-port={manager}",
             f"--service-account-private-key-file={self.folder / 'accounts.key'}",
-            f"--cert-dir={self.folder / 'manager'}", *_CONTROLLER_MANAGER,
+            f"--cert-dir={self.folder / 'manager'}", *self._manager,
         )  # fmt: skip
         self._run(
             "kube-scheduler", *common, f"--secure-port={scheduler}",

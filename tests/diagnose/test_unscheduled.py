@@ -58,6 +58,23 @@ def test_more_gpus_than_a_node_has() -> None:
     assert verdict.fix.options == {"profile": "h100:4"}
 
 
+def test_fewer_of_another_card_where_no_node_has_so_many() -> None:
+    cards = gpu_node("rack-5", "Tesla-T4", {"nvidia.com/gpu": 4})
+    verdict = Scene(cards, profile="h100:8", cpu="4", memory="8Gi").sure()
+    assert verdict.fix.options == {"profile": "t4:4"}
+
+
+def test_slices_that_are_counted_as_whole_gpus() -> None:
+    cut = gpu_node(
+        "rack-6", "NVIDIA-H100-80GB-HBM3-MIG-1g.10gb", {"nvidia.com/gpu": 7},
+        nvidia_com__mig_strategy="single", nvidia_com__gpu_slices_gi="1",
+        eks_amazonaws_com__nodegroup="a",
+    )  # fmt: skip
+    verdict = Scene(cut, platform="eks").sure()
+    assert "count mig-1g.10gb as nvidia.com/gpu" in verdict.reason
+    assert verdict.fix.options == {"profile": "mig-1g.10gb", "platform": "generic-single"}
+
+
 def test_all_taken_names_who_holds_them_and_until_when() -> None:
     scene = Scene(FITS)
     scene.others = [
