@@ -64,6 +64,10 @@ class Env:
     CHANNEL = "GPUKIT_CHANNEL_FD"  # pipe for the trainer's events, JSON lines
     DEADLINE_MARGIN = "GPUKIT_DEADLINE_MARGIN"
     HISTORY = "GPUKIT_HISTORY"  # what earlier attempts saw, JSON
+    WRITER = "GPUKIT_WRITER"  # socket of the writer of checkpoints
+
+    # by the user
+    SNAPSHOT = "GPUKIT_SNAPSHOT"  # lazy, copy or stream: how a checkpoint is taken
 
 
 @dataclass(frozen=True)

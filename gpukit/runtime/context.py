@@ -60,6 +60,8 @@ class Context:
         pod_uid: who writes.
         rank: rank of this process.
         world_size: number of trainer processes.
+        channel: pipe to the supervisor.
+        writer: path of the socket of the writer of checkpoints.
         stop_requested: SIGTERM has come; leave at the next safe point.
         stop_deadline: ``time.monotonic()`` until which the process must have left.
         checkpointing: a Checkpointer is active, so SIGTERM waits for its safe point.
@@ -79,6 +81,7 @@ class Context:
     rank: int = 0
     world_size: int = 1
     channel: int | None = None
+    writer: str | None = None
     stop_requested: bool = False
     stop_deadline: float | None = None
     checkpointing: bool = False
@@ -177,6 +180,7 @@ def enter(environ: Mapping[str, str]) -> Context:
         rank=int(environ.get("RANK", "0")),
         world_size=int(environ.get("WORLD_SIZE", "1")),
         channel=int(channel) if channel else None,
+        writer=environ.get(Env.WRITER) or None,
         history=History.from_json(environ.get(Env.HISTORY, "")),
     )
     signal.signal(signal.SIGTERM, _current.on_sigterm)

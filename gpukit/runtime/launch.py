@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from gpukit.contract import Env, Task
 
@@ -67,12 +68,28 @@ class Trainer:
             os.kill(self.process.pid, number)
 
 
-def launch(task: Task, environ: Mapping[str, str], attempt: int, history: History) -> list[Trainer]:
-    """Start the task's trainers, each in a session of its own."""
+def launch(
+    task: Task,
+    environ: Mapping[str, str],
+    attempt: int,
+    history: History,
+    writer: Path | None = None,
+) -> list[Trainer]:
+    """Start the task's trainers, each in a session of its own.
+
+    Args:
+        task: what they run.
+        environ: what they inherit.
+        attempt: its number.
+        history: what earlier attempts saw.
+        writer: socket of the writer of checkpoints.
+    """
     port = _free_port() if task.processes > 1 else 0
-    base = {k: v for k, v in environ.items() if k not in (*_LAUNCHER, Env.INDEX)}
+    base = {k: v for k, v in environ.items() if k not in (*_LAUNCHER, Env.INDEX, Env.WRITER)}
     base[Env.ATTEMPT] = str(attempt)
     base[Env.HISTORY] = history.to_json()
+    if writer is not None:
+        base[Env.WRITER] = str(writer)
     base[Env.DEADLINE_MARGIN] = str(task.grace - stop_budget(task.grace))
     return [_start(task, base, rank, port) for rank in range(task.processes)]
 

@@ -84,6 +84,7 @@ class Tracker:
     ) -> None:
         self.progress = Progress(start_step=known, last_step=known, durable_step=known)
         self.pulse = pulse or Pulse()
+        self._durable_seen: int | None = None
         self._reached = reached
         self._number = number
         self._offer = offer
@@ -99,6 +100,9 @@ class Tracker:
             self._restored(event)
         elif event["event"] == "durable":
             step = int(event["step"])
+            if self._durable_seen == step:
+                return  # the writer has reported it, and so does the trainer
+            self._durable_seen = step
             self._update(
                 durable_step=max(step, self.progress.durable_step),
                 last_step=max(step, self.progress.last_step),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from gpukit.errors import GpukitError, StoreError
 
+from .directio import CHUNK
 from .keys import check_key
 
 __all__ = ["FsspecStore"]
@@ -83,6 +85,16 @@ class FsspecStore:
         path = self._path(key)
         with self._translated(), self._fs.open(path, "wb") as file:
             yield file
+
+    def put_memory(self, key: str, data: memoryview, size: int) -> Sequence[int]:
+        """Write the first ``size`` bytes of memory in parts; it appears when all of it is there."""
+        sums: list[int] = []
+        with self.open_write(key) as file:
+            for start in range(0, size, CHUNK):
+                part = data[start : min(start + CHUNK, size)]
+                sums.append(zlib.crc32(part))
+                file.write(part)
+        return sums
 
     def open_read(self, key: str) -> AbstractContextManager[BinaryIO]:
         """Read a large object from its beginning."""

@@ -10,7 +10,7 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from io import FileIO
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import BinaryIO, Protocol, cast
 
 from gpukit.errors import StoreError
 
+from .directio import write_synced
 from .keys import check_key
 
 __all__ = ["DirectoryStore", "Store", "open_store"]
@@ -53,6 +54,14 @@ class Store(Protocol):
 
     def open_write(self, key: str) -> AbstractContextManager[BinaryIO]:
         """Write a large object; on a clean exit it is there whole and durable, else not at all."""
+        ...
+
+    def put_memory(self, key: str, data: memoryview, size: int) -> Sequence[int]:
+        """Write the first ``size`` bytes of memory; there whole and durable, else not at all.
+
+        Returns:
+            The CRC-32 of each ``directio.CHUNK`` bytes.
+        """
         ...
 
     def open_read(self, key: str) -> AbstractContextManager[BinaryIO]:
@@ -151,6 +160,22 @@ class DirectoryStore:
         finally:
             with suppress(OSError):
                 temporary.unlink()
+
+    def put_memory(self, key: str, data: memoryview, size: int) -> Sequence[int]:
+        """Write the first ``size`` bytes of memory, past the page cache where that works."""
+        path = self._path(key)
+        temporary = path.with_name(f"{_TEMPORARY}{secrets.token_hex(8)}")
+        try:
+            _make_directory(path.parent)
+            sums = write_synced(temporary, data, size)
+            temporary.replace(path)
+            _sync_directory(path.parent)
+        except OSError as error:
+            raise _unusable(self.root, error) from error
+        finally:
+            with suppress(OSError):
+                temporary.unlink()
+        return sums
 
     def open_read(self, key: str) -> AbstractContextManager[BinaryIO]:
         """Read a large object from its beginning."""

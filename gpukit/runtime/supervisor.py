@@ -41,6 +41,7 @@ from .relay import Relay
 from .signals import SignalPipe
 from .store import open_store
 from .watch import Watch
+from .writing import open_host
 
 __all__ = ["main"]
 
@@ -141,19 +142,24 @@ class Supervisor:
 
         def start() -> list[Trainer]:
             trainers = launch(
-                self._task, self._environ, self._start.number, history_of(self._earlier)
-            )
+                self._task, self._environ, self._start.number, history_of(self._earlier),
+                None if host is None else host.path,
+            )  # fmt: skip
             relays.append(Relay([trainer.output for trainer in trainers]))
             return trainers
 
         relays: list[Relay] = []
-        watch = Watch(self._task, signals, tracker, self._budget, finish)
+        env = self._environment
+        host = open_host(self._task, env.store, env.work, self._start.number, env.pod_uid)
+        watch = Watch(self._task, signals, tracker, self._budget, finish, host)
         try:
             return watch.run(start)
         except Exception as error:  # the attempt has begun: it is to have an end
             traceback.print_exc()
             return Ending(Cause.CRASH, f"gpukit's supervisor failed: {_words(error)}")
         finally:
+            if host is not None:
+                host.close()
             kill_descendants()
             for relay in relays:
                 relay.close(_PATIENCE)

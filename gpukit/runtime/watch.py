@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from .launch import Trainer
 from .processes import reap
 from .progress import Tracker
 from .signals import STOP_SIGNALS, SignalPipe
+from .writing import WriterHost
 
 __all__ = ["Watch"]
 
@@ -29,6 +30,7 @@ _PEERS = 5.0  # for the other ranks, after one has failed
 _HANG_GRACE = 10.0  # at least; a job whose saves take longer gets the time of two
 _STACKS = 0.3  # for one rank to write its stacks before the next one does
 _LAST_CALL = 5.0  # before the kill, where nobody knows how long a save takes
+_DRAIN = 120.0  # for the checkpoint in flight, after the trainers have left
 _UNKILLABLE = 10.0  # a process in a dead network mount or driver is not waited for longer
 
 
@@ -41,6 +43,7 @@ class Watch:
         tracker: follows rank 0.
         budget: what may still be used.
         finish: makes the result durable; returns why it could not, or None.
+        writer: of checkpoints; it outlives the trainers.
     """
 
     def __init__(
@@ -50,12 +53,15 @@ class Watch:
         tracker: Tracker,
         budget: Budget,
         finish: Callable[[Any], Ending | None],
+        writer: WriterHost | None = None,
     ) -> None:
         self._task = task
         self._signals = signals
         self._tracker = tracker
         self._budget = budget
         self._finish = finish
+        self._writer = writer
+        self._leave_by: float | None = None
         self._trainers: list[Trainer] = []
         self._began = time.monotonic()
         self._oom_kills = oom_kills()
@@ -77,14 +83,39 @@ class Watch:
             self._call_and_kill()
         for trainer in self._trainers:
             trainer.reader.close()
+        if self._writer is not None:
+            self._drain(self._writer)
         return self._conclusion()
+
+    def _drain(self, writer: WriterHost) -> None:
+        """Let the writer finish what the trainers have handed over, while there is time."""
+        writer.finish()
+        patience = time.monotonic() + _DRAIN
+        while writer.running:
+            end = patience if self._leave_by is None else min(patience, self._leave_by)
+            left = end - time.monotonic()
+            if left <= 0:
+                log.say("a checkpoint was not durable in time")
+                return
+            select.select([self._signals.handle, *writer.handles], [], [], min(left, _TICK))
+            self._track(writer.take_events())
+            self._track(writer.left(reap()))
+            self._take_signals()
+
+    def _track(self, events: Iterable[Mapping[str, Any]]) -> None:
+        for event in events:
+            self._tracker.handle(event)
 
     def _sleep(self) -> None:
         now = time.monotonic()
         moments = [m for t in self._trainers if t.running for m in (t.last_call_at, t.kill_at)]
         due = [moment - now for moment in moments if moment is not None and moment > now]
         handles = [t.reader.handle for t in self._trainers if t.running]
-        select.select([self._signals.handle, *handles], [], [], min([_TICK, *due]))
+        if self._writer is not None:
+            handles += self._writer.handles
+        ready, _, _ = select.select([self._signals.handle, *handles], [], [], min([_TICK, *due]))
+        if self._writer is not None:
+            self._writer.attend(ready)
 
     def _take_signals(self) -> None:
         if STOP_SIGNALS & self._signals.arrived():
@@ -96,6 +127,8 @@ class Watch:
                 if trainer.state.rank == 0:
                     self._tracker.handle(event)
             self._look_for_failure(trainer)
+        if self._writer is not None:
+            self._track(self._writer.take_events())
         self._look_for_finish()
 
     def _take_exits(self) -> None:
@@ -103,6 +136,8 @@ class Watch:
         for trainer in self._trainers:
             if trainer.process.pid in ended:
                 trainer.left(ended[trainer.process.pid])
+        if self._writer is not None:
+            self._track(self._writer.left(ended))
         if ended:
             self._take_events()  # what they said last
 
@@ -156,6 +191,7 @@ class Watch:
     def _stop(self, ending: Ending, patience: float) -> None:
         """Ask all trainers to leave; a second request changes nothing but the deadline."""
         first = self._ending is None
+        self._leave_by = min(self._leave_by or float("inf"), time.monotonic() + patience)
         self._ending = self._ending or ending
         for trainer in self._trainers:
             trainer.kill_by(time.monotonic() + patience)

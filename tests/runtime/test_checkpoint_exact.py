@@ -19,7 +19,30 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from gpukit import Checkpointer
 from gpukit.runtime.checkpoint import loader as loader_module
 from gpukit.runtime.checkpoint import rng
+from gpukit.runtime.checkpoint.arena_engine import ArenaEngine
 from gpukit.runtime.checkpoint.state import Registry
+
+
+@pytest.fixture(autouse=True)
+def each_save_is_durable_before_the_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a kill has an exact place; else saves are left out while one is in flight."""
+    begin = ArenaEngine.begin
+
+    def begin_and_wait(self: ArenaEngine, *args: Any) -> str:
+        while begin(self, *args):
+            self._arena.wait(1)
+        self.wait(60)
+        return ""
+
+    busy = ArenaEngine.busy
+
+    def busy_once_ready(self: ArenaEngine) -> str:
+        self._arena.wait(60)
+        return busy(self)
+
+    monkeypatch.setattr(ArenaEngine, "begin", begin_and_wait)
+    monkeypatch.setattr(ArenaEngine, "busy", busy_once_ready)
+
 
 EPOCHS, SAMPLES, BATCH = 3, 40, 4
 STEPS = EPOCHS * SAMPLES // BATCH
@@ -153,6 +176,17 @@ def test_interrupted_training_is_bitwise_equal(
     assert end.digest == reference.digest
     assert end.rate == reference.rate
     assert end.steps == reference.steps[sum(executed) :]  # no step twice, none left out
+
+
+@pytest.mark.parametrize("mode", ["copy", "stream"])
+def test_every_way_to_take_a_snapshot_is_exact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    reference = train(None, None)
+    monkeypatch.setenv("GPUKIT_SNAPSHOT", mode)
+    end, executed = interrupted(tmp_path, [3, 2, 4])
+    assert end.digest == reference.digest
+    assert end.steps == reference.steps[sum(executed) :]
 
 
 def test_every_part_of_the_restore_is_needed(

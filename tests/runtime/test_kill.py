@@ -67,7 +67,7 @@ def test_kill_at_random_moments(make_run: MakeRun, tmp_path: Path, victim: str) 
     assert code == 0, pod.output
     assert final_weights(run) == reference_weights()
     assert_nothing_was_damaged(run.pods)
-    check_run(run, trace, began, loss_per_attempt=EVERY)
+    check_run(run, trace, began, loss_per_attempt=4 * EVERY)  # one is in flight, others wait
 
 
 def pod_runs_until(pod: Pod, trace: Path, lines: int) -> None:

@@ -24,17 +24,17 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from gpukit.errors import StoreError
 from gpukit.runtime.context import Preempted, current
 
 from . import rng
 from .agreement import Request
-from .engine import Engine, FencedError, Loaded, Saved
+from .engine import Engine, Loaded
 from .loader import Source, source_of
 from .metrics import Metrics
 from .rest import RestPoint
+from .saves import Saves
 from .schedule import Schedule
-from .setup import check_count, open_agreement, open_engine
+from .setup import check_count, open_agreement, open_engine, seconds
 from .state import Registry
 
 __all__ = ["Checkpointer", "Position", "Resume"]
@@ -59,7 +59,7 @@ class Position:
 
 @dataclass(frozen=True)
 class Resume:
-    """What was restored: the step and epoch to go on from, and damaged checkpoints passed over."""
+    """What was restored: the step and epoch to go on from, and which checkpoints were no good."""
 
     step: int
     epoch: int
@@ -81,6 +81,7 @@ class Checkpointer:
             are frequent or a save is cheap: see :mod:`.interval`.
         every_steps: save after so many steps as well.
         keep: how many checkpoints are kept.
+        keep_every: seconds, or ``"6h"``: of each such span of time one more is kept for good.
         objects: more things to keep, by name: anything with ``state_dict`` and
             ``load_state_dict``, or a random number generator.
 
@@ -100,6 +101,7 @@ class Checkpointer:
         every: str | float | None = None,
         every_steps: int | None = None,
         keep: int = 2,
+        keep_every: str | float | None = None,
         **objects: Any,
     ) -> None:
         self._ctx = current()
@@ -107,7 +109,9 @@ class Checkpointer:
         self._registry = Registry({**known, **objects})
         check_count("keep", keep)
         self._schedule = Schedule(self._ctx, every, every_steps)
-        self._engine = open_engine(self._ctx, directory, keep)
+        spans = 0.0 if keep_every is None else seconds(keep_every, "keep_every")
+        engine = open_engine(self._ctx, directory, keep, spans)
+        self._saves = None if engine is None else Saves(self._ctx, engine, self._schedule)
         self._agreement = open_agreement(self._ctx)
         self._metrics = Metrics(self._ctx)
         self._position = Position()
@@ -120,7 +124,6 @@ class Checkpointer:
         self._total: int | None = None
         self._loops = 0
         self._epochs = 1
-        self._saved: Saved | None = None
         self._rest: RestPoint | None = None
         self._rest_cost = 0.0
         self.resumed: Resume | None = None
@@ -128,7 +131,10 @@ class Checkpointer:
             self._ctx.checkpointing = True
             self._ctx.hopeless = self._schedule.hopeless
             self._ctx.last_resort = self._last_resort
-        self._restore()
+        self._restore(engine)
+        if engine is not None:
+            engine.prepare(self._registry.expected_bytes())
+            self._registry.before_steps(engine)
 
     @property
     def step(self) -> int:
@@ -187,7 +193,7 @@ class Checkpointer:
             self._schedule.step_begins()
             yield batch
             with self._undisturbed():
-                self._schedule.step_ends()
+                self._schedule.step_ends(saving=self._in_flight)
                 here = self._position
                 self._position = replace(here, step=here.step + 1, batch=(here.batch or 0) + 1)
                 self._safe_point()
@@ -205,14 +211,14 @@ class Checkpointer:
         self._metrics.alive()
 
     def save(self) -> int:
-        """Save now and return the step; call it between batches or after an epoch.
+        """Save now and return the step when it is durable; call it between batches or epochs.
 
         Raises:
             OSError, StoreError: the store failed; older checkpoints are untouched.
         """
-        if self._engine is not None:
+        if self._saves is not None:
             with self._undisturbed():
-                self._save(self._engine, self._capture())
+                self._saves.now(self._position.step, self._capture())
         return self._position.step
 
     def _at_rest(self) -> None:
@@ -224,9 +230,11 @@ class Checkpointer:
     def _safe_point(self, *, last: bool = False) -> None:
         last = last or self.stopping
         self._metrics.at(self._position.step, self._position.epoch, self._total, last=last)
+        if self._saves is not None:
+            self._saves.collect()
         action = self._agreement.at(self._position.step, self._wanted())
-        if action == "save":
-            self._try_save()
+        if action == "save" and self._saves is not None:
+            self._saves.begin(self._position.step, self._capture, self._registry.stable())
         elif action == "stop":
             self._final_save()
             self._leave()
@@ -236,10 +244,12 @@ class Checkpointer:
     def _wanted(self) -> Request | None:
         if self.stopping:
             return "stop"
-        if self._engine is None:
-            return None
-        fresh = self._saved is None or self._saved.step != self._position.step
-        return "save" if self._schedule.due(self._position.step, fresh=fresh) else None
+        saves = self._saves
+        return "save" if saves is not None and saves.wanted(self._position.step) else None
+
+    @property
+    def _in_flight(self) -> bool:
+        return self._saves is not None and self._saves.in_flight
 
     def _undisturbed(self) -> AbstractContextManager[None]:
         return self._ctx.busy() if self._ctx is not None else nullcontext()
@@ -255,51 +265,31 @@ class Checkpointer:
     def _last_resort(self) -> None:
         """Save the last safe point before leaving from within a step or an evaluation."""
         rest = self._rest
-        if self._engine is None or rest is None or not rest.stands(self._registry.capture):
+        if self._saves is None or rest is None or not rest.stands(self._registry.capture):
             return
+        self._saves.settle()
         position = Position(**rest.state["position"])
-        if self._saved is not None and self._saved.step == position.step:
-            return
-        if self._schedule.fits():
+        if self._saves.durable != position.step and self._schedule.fits():
             self._position = position
-            self._try_save(rest.state)
+            self._saves.last(position.step, rest.state)
 
     def _final_save(self) -> None:
         """Save before leaving, where it fits into what is left of the grace period."""
-        if self._engine is None or self._ctx is None:
+        if self._saves is None or self._ctx is None:
             return
-        if self._saved is not None:
-            if self._saved.step == self._position.step:
-                return
-            if self._ctx.world_size == 1 and not self._schedule.fits():
-                _say("no time for a last save: leaving at once")
-                return
-        self._try_save()
+        self._saves.settle()
+        if self._saves.durable == self._position.step:
+            return
+        known = self._saves.durable is not None
+        if known and self._ctx.world_size == 1 and not self._schedule.fits():
+            _say("no time for a last save: leaving at once")
+            return
+        self._saves.last(self._position.step, self._capture())
 
     def _leave(self) -> None:
         if self._ctx is not None:
             self._ctx.send({"event": "stopped", "step": self._position.step})
         raise Preempted
-
-    def _try_save(self, state: dict[str, Any] | None = None) -> None:
-        if self._engine is None:
-            return
-        try:
-            self._save(self._engine, state or self._capture())
-        except FencedError:
-            raise
-        except (OSError, StoreError) as error:
-            _say(f"checkpoint of step {self._position.step} failed, training goes on: {error}")
-            if self._ctx is not None:
-                step = self._position.step
-                self._ctx.send({"event": "save-failed", "step": step, "message": str(error)})
-
-    def _save(self, engine: Engine, state: dict[str, Any]) -> None:
-        self._schedule.began()
-        self._saved = engine.save(self._position.step, state)
-        self._schedule.durable(self._saved.seconds, self._saved.seconds)
-        if self._ctx is not None:
-            self._ctx.send({"event": "durable", **asdict(self._saved)})
 
     def _capture(self) -> dict[str, Any]:
         return {
@@ -311,8 +301,10 @@ class Checkpointer:
             "position": asdict(self._position),
         }
 
-    def _restore(self) -> None:
-        loaded = self._engine.load_newest() if self._engine is not None else None
+    def _restore(self, engine: Engine | None) -> None:
+        loaded = None
+        if engine is not None:
+            loaded = engine.load_newest(self._registry.targets("objects"))
         if loaded is not None:
             self._apply(loaded)
         if self._ctx is not None:
@@ -321,7 +313,7 @@ class Checkpointer:
 
     def _apply(self, loaded: Loaded) -> None:
         for skipped in loaded.skipped:
-            _say(f"passed over a damaged checkpoint: {skipped}")
+            _say(f"passed over a checkpoint: {skipped}")
         state = loaded.state
         self._registry.restore(state["objects"])
         self._registry.restore_gradients(state["gradients"])
@@ -331,7 +323,8 @@ class Checkpointer:
         self._resume_loop = state["loop"] or {}
         self._source_states = dict(state["loaders"])
         rng.restore(self._resume_rng)
-        self._saved = Saved(self.step, 0, loaded.seconds)
+        if self._saves is not None:
+            self._saves.restored(self.step)
         self.resumed = Resume(self.step, self.epoch, loaded.seconds, loaded.skipped)
 
     def _estimate_total(self, loader: Any) -> None:

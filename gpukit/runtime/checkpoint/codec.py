@@ -18,11 +18,19 @@ from gpukit.errors import CheckpointError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Json", "decode", "encode"]
+__all__ = ["Json", "Tensors", "decode", "encode"]
 
 Json = Any
 _TAG = "$"
 _INLINE = 64 << 10  # bytes
+
+
+class Tensors(dict[str, "torch.Tensor"]):
+    """The tensors of one state by name; one that comes twice is kept once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.marks: dict[tuple[Any, ...], str] = {}
 
 
 def encode(value: object, tensors: dict[str, torch.Tensor], path: str) -> Json:
@@ -64,8 +72,7 @@ def _encode_foreign(value: object, tensors: dict[str, torch.Tensor], path: str) 
         if value.dtype is torch.complex128:  # a dtype that safetensors has no word for
             tensors[path] = torch.view_as_real(value.detach().resolve_conj())
             return {_TAG: "complex128", "v": path}
-        tensors[path] = value.detach()
-        return {_TAG: "tensor", "v": path}
+        return {_TAG: "tensor", "v": _keep(value.detach(), tensors, path)}
     if torch is not None and isinstance(value, torch.dtype):
         return {_TAG: "dtype", "v": str(value).removeprefix("torch.")}
     numpy = sys.modules.get("numpy")
@@ -83,6 +90,19 @@ def _encode_foreign(value: object, tensors: dict[str, torch.Tensor], path: str) 
         "which a checkpoint cannot hold",
         "keep numbers, text, lists, dicts, tensors and numpy arrays in a state_dict",
     )
+
+
+def _keep(tensor: torch.Tensor, tensors: dict[str, torch.Tensor], path: str) -> str:
+    """Put a tensor among the others and return its name; tied weights are kept once.
+
+    What shares memory, dtype, shape and strides is the same tensor.
+    """
+    if isinstance(tensors, Tensors) and str(tensor.layout) == "torch.strided":
+        mark = (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride(), tensor.is_conj())
+        if tensor.numel():
+            path = tensors.marks.setdefault(mark, path)
+    tensors.setdefault(path, tensor)
+    return path
 
 
 def _encode_array(array: Any, tensors: dict[str, torch.Tensor], path: str) -> Json:

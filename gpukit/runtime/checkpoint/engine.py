@@ -1,88 +1,118 @@
 """The checkpoint engine: state in, durable and verified checkpoint out.
 
-The interface is what the Checkpointer and the integrations use. This engine is synchronous: when
-``save`` returns, the checkpoint is durable.
+The interface is what the Checkpointer and the integrations use. :class:`.arena_engine.ArenaEngine`
+is what runs where memory allows it; :class:`SyncEngine` streams from the tensors to the store while
+training waits.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
-import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from gpukit._version import __version__
-from gpukit.errors import CheckpointError, StoreError
 from gpukit.runtime.store import Store
 
-from .codec import Json, decode, encode
-from .manifest import FOLDER, MANIFEST, CheckpointName, Manifest, checkpoint_names
-from .tensorfile import OLDER_INSTEAD, Checksums, DamagedFileError, read, write
+from .codec import Tensors, encode
+from .commit import FencedError, Publisher, Saved, Writer, data_file
+from .manifest import CheckpointName
+from .reading import Loaded, Reader
+from .retention import Policy
+from .tensorfile import write
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Engine", "FencedError", "Loaded", "Saved", "SyncEngine", "Writer"]
-
-_RANKS_PATIENCE = 120.0
-
-
-class FencedError(CheckpointError):
-    """A newer attempt of the run has begun; this process must not write any more."""
-
-    permanent = False
+__all__ = [
+    "Engine", "Failed", "FencedError", "Loaded", "Outcome", "Saved", "Stable", "SyncEngine",
+    "Writer",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Writer:
-    """Who writes: the run, the attempt with its pod (the fencing token), the rank."""
-
-    run: str
-    attempt: int
-    pod_uid: str = ""
-    rank: int = 0
-    world_size: int = 1
-
-
-@dataclass(frozen=True)
-class Saved:
-    """A checkpoint that is durable: its step, size in bytes, and the seconds that it took."""
+class Failed:
+    """A checkpoint that did not become durable; older ones are untouched."""
 
     step: int
-    bytes: int
-    seconds: float
+    error: Exception
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A verified checkpoint: its state, and which newer ones were passed over, and why."""
+class Stable:
+    """Addresses of tensors of which is known what changes them.
 
-    name: CheckpointName
-    state: Any
-    seconds: float
-    skipped: tuple[str, ...]
+    Attributes:
+        settled: an optimizer's step changes them, nothing else.
+        frozen: nothing does; their version tells, and a comparison confirms it.
+    """
+
+    settled: Collection[int] = field(default_factory=frozenset)
+    frozen: Collection[int] = field(default_factory=frozenset)
+
+
+Outcome: TypeAlias = "Saved | Failed"
 
 
 class Engine(Protocol):
     """Saves and loads the state of one rank."""
 
-    def save(self, step: int, state: Any) -> Saved:
-        """Make ``state`` durable as the checkpoint of ``step``.
+    def busy(self) -> str:
+        """Return why :meth:`begin` would take no snapshot now; "" when it would."""
+
+    def prepare(self, size: int) -> None:
+        """Get ready, in the background, for states of about ``size`` bytes."""
+
+    def begin(self, step: int, state: Any, stable: Stable | None = None) -> str:
+        """Begin to save ``state`` as the checkpoint of ``step``, and return as soon as possible.
+
+        Args:
+            step: safe points passed.
+            state: nested Python values and tensors.
+            stable: which tensors need not be copied before this returns.
+
+        Returns:
+            "" when the save has begun; else why none is begun now.
 
         Raises:
             FencedError: a newer attempt of the run has begun.
             CheckpointError: the state holds something that cannot be kept.
-            OSError: the store failed; older checkpoints are untouched.
+            OSError, StoreError: the store failed, where that is known at once.
         """
 
-    def load_newest(self) -> Loaded | None:
-        """Return the newest checkpoint that is intact, None where there is no checkpoint.
+    def outcomes(self) -> list[Outcome]:
+        """Return what became of the saves that were begun, each once."""
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until no save is in flight, at most so long; tell whether none is."""
+
+    def barrier(self) -> None:
+        """Return when stable tensors may be changed; called before each optimizer step."""
+
+    def save(self, step: int, state: Any) -> Saved:
+        """Make ``state`` durable as the checkpoint of ``step``, and return when it is.
 
         Raises:
-            CheckpointError: it was made by another number of ranks.
+            FencedError: a newer attempt of the run has begun.
+            CheckpointError: the state holds something that cannot be kept.
+            OSError, StoreError: the store failed; older checkpoints are untouched.
         """
+
+    def load_newest(self, into: Mapping[str, torch.Tensor] | None = None) -> Loaded | None:
+        """Return the newest checkpoint that is intact, None where there is no checkpoint.
+
+        Args:
+            into: tensors by their path in the state, which are read into; what they hold
+                after an error is undefined.
+
+        Raises:
+            CheckpointError: none is intact, or it was made by another number of ranks.
+        """
+
+    def close(self) -> None:
+        """Give back what is held; a save in flight is finished."""
 
 
 class SyncEngine:
@@ -92,132 +122,68 @@ class SyncEngine:
         store: the run's store.
         writer: who writes.
         keep: how many complete checkpoints are kept.
+        keep_every: seconds; of each such span one checkpoint is kept for good.
+        numbers: gives each save of the attempt its number.
     """
 
-    def __init__(self, store: Store, writer: Writer, *, keep: int = 2) -> None:
+    def __init__(
+        self, store: Store, writer: Writer, *, keep: int = 2, keep_every: float = 0.0,
+        numbers: Iterator[int] | None = None,
+    ) -> None:  # fmt: skip
         self._store = store
         self._writer = writer
-        self._keep = keep
-        self._number = 0
+        self._numbers = numbers or itertools.count(1)
+        self._publisher = Publisher(store, writer)
+        self._reader = Reader(store, writer)
+        self._policy = Policy(keep, keep_every)
+        self._outcomes: list[Outcome] = []
+
+    def busy(self) -> str:
+        """Return "": nothing is ever in flight."""
+        return ""
+
+    def prepare(self, size: int) -> None:
+        """Do nothing: there is no memory to prepare."""
+
+    def begin(self, step: int, state: Any, stable: Stable | None = None) -> str:
+        """Save at once; see :class:`Engine`."""
+        self._outcomes.append(self.save(step, state))
+        return ""
+
+    def outcomes(self) -> list[Outcome]:
+        """Return the saves since the last call."""
+        found, self._outcomes = self._outcomes, []
+        return found
+
+    def wait(self, seconds: float) -> bool:
+        """Return True: nothing is ever in flight."""
+        return True
+
+    def barrier(self) -> None:
+        """Return at once."""
 
     def save(self, step: int, state: Any) -> Saved:
         """Make ``state`` durable as the checkpoint of ``step``; see :class:`Engine`."""
         begun = time.monotonic()
-        self._check_fence()
-        self._number += 1
-        name = CheckpointName(self._writer.attempt, self._number, step)
-        tensors: dict[str, torch.Tensor] = {}
+        self._publisher.check_fence()
+        name = CheckpointName(self._writer.attempt, next(self._numbers), step)
+        tensors = Tensors()
         tree = encode(state, tensors, "")
         rank = self._writer.rank
-        with self._store.open_write(name.key(f"rank-{rank}.safetensors")) as sink:
+        with self._store.open_write(name.key(data_file(rank))) as sink:
             sums = write(tensors, sink.write)
-        self._put_tree(name, tree, sums)
-        total = self._commit(name) if rank == 0 else sums.size
-        return Saved(step, total, time.monotonic() - begun)
+        text = json.dumps(tree, separators=(",", ":"))
+        self._publisher.put_tree(name, rank, text, sums.to_json())
+        total = self._publisher.commit(name, self._policy) if rank == 0 else sums.size
+        seconds = time.monotonic() - begun
+        return Saved(step, total, seconds, seconds)
 
-    def _put_tree(self, name: CheckpointName, tree: Json, sums: Checksums) -> None:
-        body = json.dumps({"tree": tree, "tensors": sums.to_json()}, separators=(",", ":"))
-        data = json.dumps({"crc32": zlib.crc32(body.encode()), "body": body}).encode()
-        self._store.put(name.key(f"rank-{self._writer.rank}.json"), data)
-
-    def _commit(self, name: CheckpointName) -> int:
-        """Write the manifest once the files of all ranks are there; return the total size."""
-        files: dict[str, dict[str, Any]] = {}
-        for rank in range(self._writer.world_size):
-            data = _wait_for(lambda r=rank: self._store.get(name.key(f"rank-{r}.json")))  # type: ignore[misc]
-            files[f"rank-{rank}.json"] = {"size": len(data), "crc32": [zlib.crc32(data)]}
-            files[f"rank-{rank}.safetensors"] = json.loads(json.loads(data)["body"])["tensors"]
-        self._check_fence()
-        who = self._writer
-        manifest = Manifest(
-            run=who.run, step=name.step, attempt=who.attempt, pod_uid=who.pod_uid,
-            world_size=who.world_size, time=time.time(), files=files, gpukit=__version__,
-        )  # fmt: skip
-        self._store.put(name.key(MANIFEST), manifest.dump())
-        self._retain(name)
-        return manifest.total_bytes
-
-    def _retain(self, newest: CheckpointName) -> None:
-        """Drop what is older than the checkpoints to keep; the newest is durable by now."""
-        keys = list(self._store.list(FOLDER))
-        complete = checkpoint_names(keys)
-        keep = set(complete[: self._keep]) | {newest}
-        for name in checkpoint_names(keys, complete=False):
-            if name not in keep and name < newest:
-                self._store.delete(name.key(MANIFEST))  # first: no manifest, no checkpoint
-                self._store.delete(name.folder)
-
-    def _check_fence(self) -> None:
-        newer = f"record/attempt-{self._writer.attempt + 1:05d}.json"
-        if self._writer.attempt and self._store.get(newer) is not None:
-            raise FencedError(
-                "fenced",
-                f"attempt {self._writer.attempt + 1} of this run has begun; "
-                f"attempt {self._writer.attempt} must not write any more",
-                "this pod was taken for lost; let it end",
-            )
-
-    def load_newest(self) -> Loaded | None:
+    def load_newest(self, into: Mapping[str, torch.Tensor] | None = None) -> Loaded | None:
         """Return the newest intact checkpoint; see :class:`Engine`."""
-        begun = time.monotonic()
-        skipped: list[str] = []
-        for name in checkpoint_names(self._store.list(FOLDER)):
-            try:
-                state = self._load(name)
-            except (DamagedFileError, StoreError, OSError) as error:
-                skipped.append(f"{name}: {getattr(error, 'message', error)}")
-                continue
-            return Loaded(name, state, time.monotonic() - begun, tuple(skipped))
-        if skipped:
-            raise CheckpointError(
-                "no-good-checkpoint",
-                "no checkpoint of this run is intact: " + "; ".join(skipped),
-                "start over with --fresh, which keeps these files for you to look at",
-            )
-        return None
+        loaded = self._reader.load_newest(into)
+        if loaded is not None:
+            self._policy = Policy(self._policy.last, self._policy.every, loaded.name)
+        return loaded
 
-    def _load(self, name: CheckpointName) -> Any:
-        manifest = Manifest.load(self._require(name.key(MANIFEST)))
-        if manifest.world_size != self._writer.world_size:
-            raise CheckpointError(
-                "world-size-changed",
-                f"checkpoint {name} holds {manifest.world_size} ranks, "
-                f"this run has {self._writer.world_size}",
-                "run with as many GPUs as before, or start over with --fresh",
-            )
-        own: Any = None
-        for rank in range(manifest.world_size):  # every rank verifies all: all decide alike
-            state = self._load_rank(name, rank, manifest)
-            own = state if rank == self._writer.rank else own
-        return own
-
-    def _load_rank(self, name: CheckpointName, rank: int, manifest: Manifest) -> Any:
-        data = self._require(name.key(f"rank-{rank}.json"))
-        if [zlib.crc32(data)] != manifest.files[f"rank-{rank}.json"]["crc32"]:
-            raise DamagedFileError(
-                "checkpoint-damaged", f"rank-{rank}.json is damaged", OLDER_INSTEAD
-            )
-        tree = json.loads(json.loads(data)["body"])["tree"]
-        file = f"rank-{rank}.safetensors"
-        with self._store.open_read(name.key(file)) as source:
-            tensors = read(source, manifest.files[file])
-        return decode(tree, tensors)
-
-    def _require(self, key: str) -> bytes:
-        data = self._store.get(key)
-        if data is None:
-            raise DamagedFileError("checkpoint-damaged", f"{key} is missing", OLDER_INSTEAD)
-        return data
-
-
-def _wait_for(get: Callable[[], bytes | None]) -> bytes:
-    """Return the first answer that is not None; ranks finish writing at different times."""
-    end = time.monotonic() + _RANKS_PATIENCE
-    while (data := get()) is None:
-        if time.monotonic() > end:
-            raise CheckpointError(
-                "rank-missing", f"a rank did not write its part within {_RANKS_PATIENCE:.0f} s",
-                "this checkpoint is dropped; older ones are untouched",
-            )  # fmt: skip
-        time.sleep(0.005)
-    return data
+    def close(self) -> None:
+        """Do nothing: nothing is held."""

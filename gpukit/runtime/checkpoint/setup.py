@@ -2,33 +2,127 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+from gpukit.contract import Env
 from gpukit.errors import CheckpointError
 from gpukit.runtime.context import Context
-from gpukit.runtime.store import open_store
+from gpukit.runtime.store import Store, open_store
 
 from .agreement import Agreement
+from .arena import NoRoomError
+from .arena_engine import ArenaEngine
 from .engine import Engine, SyncEngine, Writer
+from .link import Settings, connect, start_writer
 from .manifest import FOLDER, checkpoint_names
+from .retention import Policy
 
-__all__ = ["DEFAULT_EVERY", "check_count", "open_agreement", "open_engine", "save_interval"]
+__all__ = [
+    "DEFAULT_EVERY", "check_count", "open_agreement", "open_engine", "save_interval", "seconds",
+]  # fmt: skip
 
 DEFAULT_EVERY = 600.0
 """Seconds between saves where neither the job nor the Checkpointer says."""
 
+_MODES = ("lazy", "copy", "stream")
+_numbers: Iterator[int] = itertools.count(1)  # of this process: two Checkpointers share no name
+_started: list[int] = []  # writers outside of a run, until they are reaped
 
-def open_engine(ctx: Context | None, directory: Any, keep: int) -> Engine | None:
-    """Return the engine of the run, or of ``directory`` outside of one; None without either."""
+
+def open_engine(
+    ctx: Context | None, directory: Any, keep: int, keep_every: float = 0.0
+) -> Engine | None:
+    """Return the engine of the run, or of ``directory`` outside of one; None without either.
+
+    Raises:
+        CheckpointError: GPUKIT_SNAPSHOT has no meaning.
+        StoreError: the store cannot be used.
+    """
+    mode = _mode()
     if ctx is not None:
         writer = Writer(ctx.task.run, ctx.attempt, ctx.pod_uid, ctx.rank, ctx.world_size)
-        return SyncEngine(open_store(ctx.store), writer, keep=keep)
-    if directory is not None:
+        numbers, link = _numbers, _run_writer(ctx)
+        store = open_store(ctx.store)
+    elif directory is not None:
         store = open_store(str(directory))
-        newest = checkpoint_names(store.list(FOLDER), complete=False)[:1]
-        attempt = newest[0].attempt + 1 if newest else 1
-        return SyncEngine(store, Writer("local", attempt), keep=keep)
-    return None
+        writer, numbers = _own_attempt(store), itertools.count(1)
+        link = _own_writer(str(directory), writer)
+    else:
+        return None
+    stream = SyncEngine(store, writer, keep=keep, keep_every=keep_every, numbers=numbers)
+    if mode == "stream" or link is None:
+        return stream
+    policy = Policy(keep, keep_every)
+    try:
+        return ArenaEngine(
+            stream, writer, link, policy=policy, numbers=numbers, lazy=mode == "lazy"
+        )
+    except NoRoomError:
+        return stream
+
+
+def _mode() -> str:
+    mode = os.environ.get(Env.SNAPSHOT, "") or _MODES[0]
+    if mode not in _MODES:
+        raise CheckpointError(
+            "snapshot-mode", f"{Env.SNAPSHOT}={mode} has no meaning",
+            f"write {', '.join(_MODES[:-1])} or {_MODES[-1]}, or leave it out",
+        )  # fmt: skip
+    return mode
+
+
+def _run_writer(ctx: Context) -> Callable[[], socket.socket] | None:
+    """Return how to reach the supervisor's writer; None where there is none."""
+    if ctx.writer is None:
+        return None
+    path = Path(ctx.writer)
+    return lambda: connect(path)
+
+
+def _own_writer(directory: str, writer: Writer) -> Callable[[], socket.socket]:
+    """Return how to start a writer process that ends with its connection."""
+
+    def begin() -> socket.socket:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            location = directory if "://" in directory else str(Path(directory).resolve())
+            settings = Settings(
+                location, writer.run, writer.attempt, writer.pod_uid, connection=theirs.fileno()
+            )
+            _started[:] = [pid for pid in _started if not _reaped(pid)]
+            process = start_writer(settings)
+            process.returncode = 0  # it may outlive this process, and is reaped by its pid
+            _started.append(process.pid)
+        return ours
+
+    return begin
+
+
+def _reaped(pid: int) -> bool:
+    with suppress(ChildProcessError):
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    return True
+
+
+def _own_attempt(store: Store) -> Writer:
+    """Take the next attempt number of a directory: a later process fences this one off."""
+    names = checkpoint_names(store.list(FOLDER), complete=False)
+    number = max([name.attempt for name in names], default=0) + 1
+    token = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    while True:
+        start = {"number": number, "pod_uid": token, "started": time.time()}
+        if store.create(f"record/attempt-{number:05d}.json", json.dumps(start).encode()):
+            return Writer("local", number, token)
+        number += 1
 
 
 def open_agreement(ctx: Context | None) -> Agreement:
@@ -45,21 +139,27 @@ def save_interval(ctx: Context | None, every: str | float | None) -> float:
         CheckpointError: not a time; SpecError: not a duration.
     """
     if every is not None:
-        return _seconds(every)
+        return seconds(every)
     if ctx is not None and ctx.task.checkpoint_every is not None:
         return float(ctx.task.checkpoint_every)
     return DEFAULT_EVERY
 
 
-def _seconds(every: str | float) -> float:
+def seconds(every: str | float, what: str = "every") -> float:
+    """Return a time in seconds.
+
+    Raises:
+        CheckpointError: not a time; SpecError: not a duration.
+    """
     if isinstance(every, str):
         from gpukit.quantity import parse_duration
 
-        return float(parse_duration(every, "every"))
+        return float(parse_duration(every, what))
     if not isinstance(every, (int, float)) or not 0 <= every < float("inf"):
         raise CheckpointError(
-            "every-range", f"every={every!r} is not a time", 'write seconds, or "10m"'
-        )
+            f"{what.replace('_', '-')}-range", f"{what}={every!r} is not a time",
+            'write seconds, or "10m"',
+        )  # fmt: skip
     return float(every)
 
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from gpukit.errors import CheckpointError
 
+from .engine import Engine, Stable
+
 if TYPE_CHECKING:
     import torch
 
@@ -88,6 +90,64 @@ class Registry:
             if saved is not None:
                 parameter.grad = saved.to(parameter.device, parameter.dtype)
 
+    def targets(self, path: str) -> dict[str, torch.Tensor]:
+        """Return the live tensors of all modules by their path in the captured state.
+
+        A checkpoint is read straight into them; they are the parameters themselves, so that
+        ``load_state_dict`` finds nothing left to copy.
+        """
+        torch = sys.modules.get("torch")
+        found: dict[str, Any] = {}
+        for name, value in self._objects.items():
+            if torch is not None and isinstance(value, torch.nn.Module):
+                for key, tensor in value.state_dict(keep_vars=True).items():
+                    if isinstance(tensor, torch.Tensor):
+                        found[f".{path}.{name}.{key}"] = tensor
+        return found
+
+    def stable(self) -> Stable:
+        """Return which tensors only an optimizer's step changes, and which nothing does."""
+        settled: set[int] = set()
+        for optimizer in self._optimizers.values():
+            for group in optimizer.param_groups:
+                settled.update(p.data_ptr() for p in group["params"] if p.requires_grad)
+            for values in optimizer.state.values():
+                settled.update(v.data_ptr() for v in values.values() if hasattr(v, "data_ptr"))
+        frozen = {p.data_ptr() for _, _, p in self._parameters() if not p.requires_grad}
+        return Stable(settled, frozen)
+
+    def before_steps(self, engine: Engine) -> None:
+        """Have every optimizer's step wait until the engine lets tensors be changed."""
+        if not self._optimizers:
+            return
+        from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+        reference = weakref.ref(engine)
+
+        def wait(*_: object) -> None:
+            found = reference()
+            if found is not None:
+                found.barrier()
+
+        hook = register_optimizer_step_pre_hook(wait)
+        weakref.finalize(engine, hook.remove)
+
+    def expected_bytes(self) -> int:
+        """Estimate how large the state will be, before the optimizers have made theirs."""
+        weights = sum(_size(t) for t in self.targets("").values())
+        moments = 0
+        for optimizer in self._optimizers.values():
+            known = sum(
+                _size(v)
+                for s in optimizer.state.values()
+                for v in s.values()
+                if hasattr(v, "numel")
+            )
+            each = 2 if "betas" in optimizer.defaults else int("momentum" in optimizer.defaults)
+            parameters = (p for group in optimizer.param_groups for p in group["params"])
+            moments += known or each * sum(_size(p) for p in parameters if p.requires_grad)
+        return weights + moments
+
     def _parameters(self) -> Iterator[tuple[str, str, torch.nn.Parameter]]:
         for name, value in self._objects.items():
             if hasattr(value, "named_parameters"):
@@ -127,6 +187,10 @@ class _Steps:
 def _first_gradient(optimizer: Any) -> Any:
     parameters: Iterator[Any] = (p for group in optimizer.param_groups for p in group["params"])
     return next((p.grad for p in parameters if p.grad is not None), None)
+
+
+def _size(tensor: Any) -> int:
+    return int(tensor.numel() * tensor.element_size())
 
 
 def _optimizers(objects: dict[str, Any]) -> dict[str, torch.optim.Optimizer]:

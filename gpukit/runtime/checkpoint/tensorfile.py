@@ -3,6 +3,8 @@
 The format (https://github.com/huggingface/safetensors#format): eight bytes of header length,
 little endian; a JSON header of dtype, shape and offsets; the raw bytes. The data starts at a
 multiple of 4096 so that it can be written and mapped by whole pages; spaces pad the header.
+:class:`Layout` says where each tensor lies: the same in a file that is streamed and in memory
+that is written as a whole.
 """
 
 from __future__ import annotations
@@ -11,21 +13,22 @@ import ctypes
 import json
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from gpukit.errors import CheckpointError
+from gpukit.runtime.directio import CHUNK
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["CHUNK", "OLDER_INSTEAD", "Checksums", "DamagedFileError", "read", "write"]
+__all__ = [
+    "OLDER_INSTEAD", "PAGE", "Checksums", "DamagedFileError", "Layout", "layout_of", "plain",
+    "read", "write",
+]  # fmt: skip
 
-CHUNK = 8 << 20
-"""Bytes per checksum."""
-
-_PAGE = 4096
+PAGE = 4096
 _DTYPES = {
     "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16",
     "int64": "I64", "int32": "I32", "int16": "I16", "int8": "I8",
@@ -71,9 +74,43 @@ def _bytes_of(tensor: torch.Tensor) -> memoryview:
     return memoryview((ctypes.c_char * size).from_address(tensor.data_ptr())).cast("B")
 
 
-def _stored(tensor: torch.Tensor) -> torch.Tensor:
-    """Return the tensor, contiguous and on the CPU."""
-    return tensor.detach().resolve_conj().resolve_neg().to("cpu").contiguous()
+def plain(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the tensor's values without autograd and without lazy conjugation or negation."""
+    return tensor.detach().resolve_conj().resolve_neg()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where each tensor lies in its file.
+
+    Attributes:
+        head: the length and the header, padded to a page.
+        places: name of each tensor to its first byte and the byte after it, in order.
+        size: bytes of the file.
+    """
+
+    head: bytes
+    places: dict[str, tuple[int, int]]
+    size: int
+
+
+def layout_of(tensors: Mapping[str, torch.Tensor]) -> Layout:
+    """Lay ``tensors`` out; wide elements come first, so each one is aligned.
+
+    Raises:
+        CheckpointError: a tensor whose dtype or layout the format does not know.
+    """
+    header: dict[str, Any] = {}
+    offset = 0
+    for name, tensor in sorted(tensors.items(), key=lambda item: -item[1].element_size()):
+        header[name] = entry = _entry(name, tensor, offset)
+        offset = entry["data_offsets"][1]
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-(8 + len(text)) % PAGE)
+    head = struct.pack("<Q", len(text)) + text
+    spans = {name: entry["data_offsets"] for name, entry in header.items()}
+    places = {name: (len(head) + a, len(head) + b) for name, (a, b) in spans.items()}
+    return Layout(head, places, len(head) + offset)
 
 
 def write(tensors: dict[str, torch.Tensor], sink: Callable[[memoryview], object]) -> Checksums:
@@ -82,16 +119,9 @@ def write(tensors: dict[str, torch.Tensor], sink: Callable[[memoryview], object]
     Raises:
         CheckpointError: a tensor whose dtype or layout the format does not know.
     """
-    header: dict[str, Any] = {}
-    offset = 0
-    for name, tensor in tensors.items():
-        entry = _entry(name, tensor, offset)
-        header[name] = entry
-        offset = entry["data_offsets"][1]
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-(8 + len(text)) % _PAGE)
+    layout = layout_of(tensors)
     sums = Checksums()
-    for part in _parts(text, tensors):
+    for part in _parts(layout, tensors):
         sums.add(part)
         sink(part)
     return sums
@@ -112,21 +142,27 @@ def _entry(name: str, tensor: torch.Tensor, offset: int) -> dict[str, Any]:
     return {"dtype": _DTYPES[dtype], "shape": shape, "data_offsets": [offset, offset + size]}
 
 
-def _parts(header: bytes, tensors: dict[str, torch.Tensor]) -> Iterator[memoryview]:
-    yield memoryview(struct.pack("<Q", len(header)) + header)
-    for tensor in tensors.values():
-        kept = _stored(tensor)  # holds the memory while it is written
+def _parts(layout: Layout, tensors: Mapping[str, torch.Tensor]) -> Iterator[memoryview]:
+    yield memoryview(layout.head)
+    for name in layout.places:
+        kept = plain(tensors[name]).to("cpu").contiguous()  # holds the memory while it is written
         data = _bytes_of(kept)
         for start in range(0, len(data), CHUNK):
             yield data[start : start + CHUNK]
 
 
-def read(source: BinaryIO, expected: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """Read a safetensors stream front to back, straight into new tensors, and verify it.
+def read(
+    source: BinaryIO,
+    expected: dict[str, Any],
+    into: Mapping[str, torch.Tensor] | None = None,
+) -> dict[str, torch.Tensor]:
+    """Read a safetensors stream front to back, straight into tensors, and verify it.
 
     Args:
         source: a binary file at its beginning.
         expected: what :meth:`Checksums.to_json` gave when it was written.
+        into: tensors to read into, by name, where dtype, shape and memory allow it; the others
+            are new. What they hold after an error is undefined.
 
     Raises:
         DamagedFileError: a size or a checksum differs.
@@ -139,7 +175,10 @@ def read(source: BinaryIO, expected: dict[str, Any]) -> dict[str, torch.Tensor]:
     try:
         header = json.loads(bytes(_take(source, length, sums)))
         entries = sorted(header.items(), key=lambda item: item[1]["data_offsets"])
-        tensors = {name: _read_tensor(source, entry, sums) for name, entry in entries}
+        tensors = {
+            name: _read_tensor(source, entry, sums, (into or {}).get(name))
+            for name, entry in entries
+        }
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise _damaged(f"its header cannot be read ({error})") from None
     if source.read(1) or sums.size != expected["size"] or sums.crc32 != expected["crc32"]:
@@ -147,17 +186,28 @@ def read(source: BinaryIO, expected: dict[str, Any]) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def _read_tensor(source: BinaryIO, entry: dict[str, Any], sums: Checksums) -> torch.Tensor:
+def _read_tensor(
+    source: BinaryIO, entry: dict[str, Any], sums: Checksums, target: torch.Tensor | None
+) -> torch.Tensor:
     import torch
 
     names = {v: k for k, v in _DTYPES.items()}
-    tensor = torch.empty(entry["shape"], dtype=getattr(torch, names[entry["dtype"]]))
+    dtype = getattr(torch, names[entry["dtype"]])
+    if target is None or not _fits(target, dtype, entry["shape"]):
+        target = torch.empty(entry["shape"], dtype=dtype)
     begin, end = entry["data_offsets"]
-    data = _bytes_of(tensor)
+    data = _bytes_of(target)
     if len(data) != end - begin:
         raise _damaged("a shape does not fit its bytes")
     _fill(source, data, sums)
-    return tensor
+    return target
+
+
+def _fits(tensor: torch.Tensor, dtype: torch.dtype, shape: list[int]) -> bool:
+    """Tell whether bytes can be read straight into the tensor's memory."""
+    same = tensor.dtype is dtype and list(tensor.shape) == shape
+    here = tensor.device.type == "cpu" and tensor.is_contiguous()
+    return same and here and not tensor.is_conj() and not tensor.is_neg()
 
 
 def _take(source: BinaryIO, size: int, sums: Checksums) -> memoryview:
