@@ -343,6 +343,8 @@ def add(steps: int = 60, epochs: int = 1) -> int:
     ckpt = Checkpointer(total=total, every_steps=10)
     for _ in ckpt.epochs(epochs):
         for n in ckpt.batches(range(steps)):
+            if n == 25:
+                ckpt.save()  # else what is durable at the interruption depends on the disk
             total.value += n
             time.sleep(0.02)
     return total.value
@@ -351,10 +353,12 @@ def add(steps: int = 60, epochs: int = 1) -> int:
 
 def test_the_checkpointer_goes_on_here_and_in_a_run_that_resumes_from_this_one(desk: Desk) -> None:
     file = desk.write(SUMMING)
-    run = desk.run(desk.plan(file), simulation=Simulation("node-loss", after=0.6, limit=1))
+    run = desk.run(
+        desk.plan(file), simulation=Simulation("node-loss", after=40, limit=1, unit="steps")
+    )
     assert run.result() == sum(range(60))
     first, second = run.attempts()
-    assert second.progress.start_step == first.progress.durable_step > 0
+    assert second.progress.start_step >= first.progress.durable_step > 0  # killed: may know less
 
     longer = desk.submit(desk.plan(file, epochs=2), resume_from=run.name)
     longer.run.wait(PATIENCE)

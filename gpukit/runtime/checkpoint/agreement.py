@@ -46,6 +46,11 @@ class Agreement:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             os.ftruncate(self._file, _FIELD.size * (_FIRST_RANK + world_size))
 
+    @property
+    def alone(self) -> bool:
+        """There is one rank."""
+        return self._world == 1
+
     def at(self, step: int, request: Request | None) -> Request | None:
         """Return what all ranks do at the safe point ``step``.
 

@@ -166,6 +166,8 @@ class Checkpointer:
                 self._loop = None
                 self._position = Position(self._position.step, epoch + 1)
                 self._safe_point(last=True)
+        if self._saves is not None and self._agreement.alone:
+            self._saves.finish(self._position.step, self._capture, self._registry.stable())
 
     def batches(self, loader: Iterable[Any]) -> Iterator[Any]:
         """Yield the batches of ``loader`` that are still to do in this epoch.

@@ -17,6 +17,7 @@ from .schedule import Schedule
 __all__ = ["Saves"]
 
 _SHORT = 0.01  # seconds
+_LAST_WAIT = 60.0  # for the save in flight at the end of training
 _SURVIVABLE = (OSError, StoreError, SnapshotTornError)
 """What fails a save and leaves training alone; to be fenced off is not among it."""
 
@@ -74,6 +75,12 @@ class Saves:
         self._schedule.began()
         self._owed, self.in_flight, self._begun = False, True, step
         self.collect()
+
+    def finish(self, step: int, capture: Callable[[], Any], stable: Stable) -> None:
+        """Begin the save that is due and was put off: there will be no other safe point."""
+        if self._owed and self._engine.wait(_LAST_WAIT):
+            self.collect()
+            self.begin(step, capture, stable)
 
     def collect(self) -> None:
         """Take note of what became of the saves that were begun.
