@@ -29,7 +29,7 @@ from gpukit.runs.plan import Plan, plan_call
 from gpukit.runs.submit import submit
 
 if TYPE_CHECKING:
-    from gpukit.runs.handle import Run
+    from gpukit.runs.local_run import LocalRun
 
 JOB = Path(__file__).with_name("01_digits.py")
 INTERRUPTIONS, AT_LEAST = 4, 3
@@ -66,7 +66,7 @@ def main() -> int:
     return 0
 
 
-def train(plan: Plan, home: Path, simulation: Simulation | None, title: str) -> Run:
+def train(plan: Plan, home: Path, simulation: Simulation | None, title: str) -> LocalRun:
     """Run the plan to its end, and show how it goes."""
     output.talk("\n" + output.style(title, bold=True))
     run = submit(plan, simulation=simulation, home=home).run
@@ -78,19 +78,19 @@ def train(plan: Plan, home: Path, simulation: Simulation | None, title: str) -> 
                     view.show(item)
                 time.sleep(0.05)
     except KeyboardInterrupt:
-        run.stop(at_once=True)  # the backend is a process of its own, and would go on
+        run.cancel(now=True)  # the backend is a process of its own, and would go on
         raise
     if run.status() != "succeeded":
         raise run.failure()
     return run
 
 
-def steps_between(quiet: Run) -> int:
+def steps_between(quiet: LocalRun) -> int:
     """Return the steps between interruptions that fit four of them into such a training."""
     return int(quiet.result()["steps"] * 0.16)
 
 
-def judge_record(run: Run, save_every: int) -> list[str]:
+def judge_record(run: LocalRun, save_every: int) -> list[str]:
     """Return what the run's record says against the claims; nothing if they hold."""
     complaints = []
     attempts, rows = run.attempts(), run.summary().rows
@@ -116,7 +116,7 @@ def judge_record(run: Run, save_every: int) -> list[str]:
     return complaints
 
 
-def judge_weights(quiet: Run, stormy: Run) -> list[str]:
+def judge_weights(quiet: LocalRun, stormy: LocalRun) -> list[str]:
     """Return what speaks against the weights being equal; nothing if they are."""
     complaints = []
     if digest(quiet) != digest(stormy):
@@ -126,17 +126,17 @@ def judge_weights(quiet: Run, stormy: Run) -> list[str]:
     return complaints
 
 
-def weights(run: Run) -> Path:
+def weights(run: LocalRun) -> Path:
     """Return the file of the final weights."""
     return run.output_dir / "weights.pt"
 
 
-def digest(run: Run) -> str:
+def digest(run: LocalRun) -> str:
     """Return the SHA-256 of the final weights."""
     return hashlib.sha256(weights(run).read_bytes()).hexdigest()
 
 
-def show(quiet: Run, stormy: Run, seconds: float) -> None:
+def show(quiet: LocalRun, stormy: LocalRun, seconds: float) -> None:
     """Write what happened."""
     columns = [
         Column("attempt", right=True), Column("began at", right=True),

@@ -13,7 +13,8 @@ from ._version import __version__
 if TYPE_CHECKING:
     from .errors import GpukitError
     from .job import GpuJob, gpu_job
-    from .runs.handle import Run, open_run
+    from .runs.handle import Run
+    from .runs.opening import open_run
     from .runtime.checkpoint import Checkpointer
     from .runtime.context import output_dir, run_info
     from .spec import JobSpec
@@ -38,7 +39,7 @@ _HOME = {
     "JobSpec": "spec",
     "Run": "runs.handle",
     "gpu_job": "job",
-    "open_run": "runs.handle",
+    "open_run": "runs.opening",
     "output_dir": "runtime.context",
     "run_info": "runtime.context",
 }

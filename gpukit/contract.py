@@ -14,6 +14,8 @@ from .errors import GpukitError
 
 __all__ = [
     "ANNOTATION_SPEC",
+    "ANNOTATION_SUBMISSION",
+    "ANNOTATION_SUBMITTED",
     "ANNOTATION_TASK",
     "ARCHIVE_NAME",
     "BOOTSTRAP_NAME",
@@ -21,8 +23,11 @@ __all__ = [
     "CODE_MOUNT",
     "CONTAINER",
     "LABEL_JOB",
+    "LABEL_MANAGED",
     "LABEL_RUN",
     "LABEL_STAGE",
+    "LABEL_SWEEP",
+    "MANAGED_BY",
     "POD_MOUNT",
     "TASK_FILE",
     "WORK_MOUNT",
@@ -34,8 +39,12 @@ CONTAINER = "main"
 LABEL_RUN = "gpukit.dev/run"
 LABEL_JOB = "gpukit.dev/job"
 LABEL_STAGE = "gpukit.dev/stage"
+LABEL_SWEEP = "gpukit.dev/sweep"
+LABEL_MANAGED, MANAGED_BY = "app.kubernetes.io/managed-by", "gpukit"
 ANNOTATION_TASK = "gpukit.dev/task"
 ANNOTATION_SPEC = "gpukit.dev/spec"  # of the Job: what was declared, without the defaults
+ANNOTATION_SUBMITTED = "gpukit.dev/submitted"  # unix seconds
+ANNOTATION_SUBMISSION = "gpukit.dev/submission"  # tells one `gpukit submit` from another
 
 CODE_MOUNT = "/opt/gpukit/code"  # the ConfigMap: ARCHIVE_NAME and BOOTSTRAP_NAME
 POD_MOUNT = "/opt/gpukit/pod"  # downward API: TASK_FILE
@@ -57,6 +66,8 @@ class Env:
     NODE = "GPUKIT_NODE"
     TERMINATION_LOG = "GPUKIT_TERMINATION_LOG"
     SUBMITTED_AT = "GPUKIT_SUBMITTED_AT"  # unix seconds of the first submission; may be absent
+    FRESH = "GPUKIT_FRESH"  # "1": what the store has of earlier submissions is set aside
+    RESUME_FROM = "GPUKIT_RESUME_FROM"  # store of another run, whose newest checkpoint is taken
     INDEX = "JOB_COMPLETION_INDEX"  # set by Kubernetes; removed before the user's code runs
 
     # from the supervisor to the trainer

@@ -13,8 +13,10 @@ from .contract import (
     ARCHIVE_NAME,
     BOOTSTRAP_NAME,
     LABEL_JOB,
+    LABEL_MANAGED,
     LABEL_RUN,
     LABEL_STAGE,
+    MANAGED_BY,
     Task,
 )
 from .errors import SpecError
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["Bundle", "render"]
 
 _ANNOTATIONS_MAX = 262_144  # bytes over all annotations of an object (apimachinery validation)
-_MANAGED = {"app.kubernetes.io/managed-by": "gpukit"}
+_MANAGED = {LABEL_MANAGED: MANAGED_BY}
 _QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 _QUEUE_PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
 

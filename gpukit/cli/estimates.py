@@ -10,10 +10,12 @@ from . import output
 from .amounts import duration
 
 if TYPE_CHECKING:
-    from gpukit.runs.handle import Run
+    from decimal import Decimal
+
+    from gpukit.runs.local_run import LocalRun
     from gpukit.runs.plan import Plan
 
-__all__ = ["OPTIONS", "compare", "say_before"]
+__all__ = ["OPTIONS", "check", "compare", "say_before"]
 
 OPTIONS = [
     click.Option(["--hours"], metavar="HOURS",
@@ -29,8 +31,22 @@ def say_before(plan: Plan, params: dict[str, Any]) -> dict[str, object] | None:
     Raises:
         BudgetError: the budget, or the choice of spot, cannot hold.
     """
+    from gpukit.runs.forecast import say_local
+
+    hours = check(plan, params)
+    simulated = bool(params["simulate_preemption"] or params["simulate_node_loss"])
+    said = say_local(plan, hours, interrupted=simulated)
+    return None if said is None else said.to_dict()
+
+
+def check(plan: Plan, params: dict[str, Any]) -> Decimal | None:
+    """Check the budget; return the declared useful hours, None where none are.
+
+    Raises:
+        BudgetError: the budget, or the choice of spot, cannot hold.
+    """
     from gpukit.errors import BudgetError
-    from gpukit.runs.forecast import check_budget, say_local
+    from gpukit.runs.forecast import check_budget
 
     from .cost import hours_of, save_words
 
@@ -45,12 +61,10 @@ def say_before(plan: Plan, params: dict[str, Any]) -> dict[str, object] | None:
         warning = f"{error.message} (--override-budget)"
     if warning:
         output.warn(warning)
-    simulated = bool(params["simulate_preemption"] or params["simulate_node_loss"])
-    said = say_local(plan, hours, interrupted=simulated)
-    return None if said is None else said.to_dict()
+    return hours
 
 
-def compare(run: Run) -> None:
+def compare(run: LocalRun) -> None:
     """Say how long the run took, beside what was said of it."""
     from gpukit.runs.history import outcome_of
 

@@ -18,6 +18,15 @@ __all__ = ["COMMANDS", "cli", "main", "run"]
 COMMANDS: dict[str, tuple[str, str, str]] = {
     # name: (section, module:function, help in one line)
     "submit": ("Run", "gpukit.cli.submit:submit", "Run a job, and go on where it was interrupted."),
+    "list": ("Runs", "gpukit.cli.list_runs:list_runs", "List runs."),
+    "status": ("Runs", "gpukit.cli.status:status", "Show a run: attempts, progress, cost."),
+    "logs": ("Runs", "gpukit.cli.logs:logs", "Print or follow what a run writes."),
+    "wait": ("Runs", "gpukit.cli.wait:wait", "Wait for a run's end and print its result."),
+    "cancel": ("Runs", "gpukit.cli.cancel:cancel", "Stop a run, with a checkpoint."),
+    "extend": ("Runs", "gpukit.cli.extend:extend", "Raise a budget of a run that goes on."),
+    "events": ("Runs", "gpukit.cli.events:events", "List what Kubernetes says of a run."),
+    "download": ("Runs", "gpukit.cli.download:download", "Copy a run's outputs here."),
+    "delete": ("Runs", "gpukit.cli.delete:delete", "Remove a run that has ended."),
     "render": ("Run", "gpukit.cli.render:render", "Print the Kubernetes manifests of a job."),
     "explain": ("Run", "gpukit.cli.explain:explain", "Say of each value where it comes from."),
     "archive": ("Run", "gpukit.cli.archive:archive", "List the files that a job ships."),

@@ -12,12 +12,12 @@ from .output import Column
 
 if TYPE_CHECKING:
     from gpukit.local.summary import AttemptRow, Restart, Summary
-    from gpukit.runs.handle import Run
+    from gpukit.runs.local_run import LocalRun
 
 __all__ = ["show_summary", "summary_data"]
 
 
-def show_summary(run: Run, summary: Summary) -> None:
+def show_summary(run: LocalRun, summary: Summary) -> None:
     """Write the summary on stderr."""
     if not summary.rows:
         return
@@ -73,7 +73,7 @@ def _restart(restart: Restart | None) -> list[str]:
     return [duration(restart.seconds), ", ".join(shown)]
 
 
-def _headline(run: Run, summary: Summary) -> str:
+def _headline(run: LocalRun, summary: Summary) -> str:
     status, count = run.status(), len(summary.rows)
     symbol, colour = {
         "succeeded": ("✓", "green"), "failed": ("✗", "red"), "interrupted": ("✗", "yellow"),
@@ -108,7 +108,7 @@ def _cost(summary: Summary) -> str:
     return output.style(text, dim=True)
 
 
-def summary_data(run: Run, summary: Summary) -> dict[str, object]:
+def summary_data(run: LocalRun, summary: Summary) -> dict[str, object]:
     """Return the summary as JSON values."""
     costs = {"on_demand": summary.prices.on_demand, "spot": summary.prices.spot}
     return {

@@ -17,7 +17,7 @@ from gpukit.local.follow import LogLine
 from . import output
 from .amounts import duration, number
 
-__all__ = ["RunView", "make_view"]
+__all__ = ["RunView", "make_bar", "make_view"]
 
 _STRUCTURED = '{"gpukit":'
 _VERBS = {"crash": "crashed", "hang": "hung", "permanent": "ended for good", "budget": "stopped"}
@@ -52,14 +52,19 @@ class RunView:
 
     def show(self, item: LogLine | Event) -> None:
         """Show one line or event."""
-        if not isinstance(item, LogLine):
+        if isinstance(item, LogLine):
+            self.line(item.text)
+        else:
             self._event(item)
-        elif item.text.startswith(_STRUCTURED) and (fields := _parse(item.text)):
+
+    def line(self, text: str) -> None:
+        """Show one line of the pod."""
+        if text.startswith(_STRUCTURED) and (fields := _parse(text)):
             self._structured(fields)
-        elif not item.text.startswith("gpukit: "):
-            self.bar.write(item.text)
-        elif not self._known(item.text):
-            self.bar.write(output.style(item.text, dim=True))
+        elif not text.startswith("gpukit: "):
+            self.bar.write(text)
+        elif not self._known(text):
+            self.bar.write(output.style(text, dim=True))
 
     def say(self, text: str, **style: Any) -> None:
         """Say something of gpukit's own, in a line that stands out from the job's."""
@@ -112,8 +117,18 @@ class RunView:
         if code == ExitCode.FINISHED or self._why in ("node-loss", "stop"):
             self._why = ""
             return
+        self.pod_left(code, said, disrupted=bool(event["disrupted"]))
+
+    def pod_left(self, code: int, said: dict[str, Any], *, disrupted: bool) -> None:
+        """Say how an attempt ended that did not finish.
+
+        Args:
+            code: exit code of its pod.
+            said: its termination message.
+            disrupted: the cluster ended it, and not the job.
+        """
         who = f"attempt {self._attempt}"
-        if event["disrupted"] or said.get("cause") == "preempted":
+        if disrupted or said.get("cause") == "preempted":
             step = said.get("durable_step")
             self.say(f"{who} has left" + (f"; step {step} is saved" if step else "; nothing saved"))
         else:
@@ -126,7 +141,9 @@ class RunView:
 
     def _structured(self, fields: dict[str, Any]) -> None:
         kind = fields["gpukit"]
-        if kind == "restored" and fields.get("step"):
+        if kind == "attempt" and isinstance(fields.get("attempt"), int):
+            self._attempt = fields["attempt"]
+        elif kind == "restored" and fields.get("step"):
             took = duration(fields.get("seconds"))
             self.say(
                 f"attempt {self._attempt} goes on at step {fields['step']}, restored in {took}"
@@ -174,12 +191,19 @@ class PlainBar:
 
 
 @contextmanager
-def make_view(task: Task) -> Iterator[RunView]:
-    """Return a view for stderr: with a bar on a terminal, without one elsewhere."""
+def make_bar() -> Iterator[Bar]:
+    """Return a bar on a terminal, and lines of progress elsewhere."""
     if not sys.stderr.isatty():
-        yield RunView(task, PlainBar())
+        yield PlainBar()
         return
     from .bar import RichBar
 
     with RichBar() as bar:
+        yield bar
+
+
+@contextmanager
+def make_view(task: Task) -> Iterator[RunView]:
+    """Return a view for stderr: with a bar on a terminal, without one elsewhere."""
+    with make_bar() as bar:
         yield RunView(task, bar)

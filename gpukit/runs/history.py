@@ -19,7 +19,7 @@ from gpukit.local.directory import RunDirectory, home_of
 from gpukit.local.summary import Summary
 from gpukit.runtime.record import Attempt
 
-from .handle import Run
+from .local_run import LocalRun
 
 __all__ = ["Outcome", "Said", "outcome_of", "outcomes", "past_of", "said_before"]
 
@@ -111,7 +111,7 @@ def said_before(about: Mapping[str, object]) -> Said | None:
         return None
 
 
-def outcome_of(run: Run) -> Outcome | None:
+def outcome_of(run: LocalRun) -> Outcome | None:
     """Return what a run took; None while it goes on, or where it never got to run."""
     if run.status() == "running":
         return None
@@ -176,7 +176,7 @@ def past_of(found: Sequence[Outcome], *, hours: float | None = None) -> tuple[Pa
     return past, held
 
 
-def _runs(job: str, home: Path) -> Iterator[tuple[float, Run]]:
+def _runs(job: str, home: Path) -> Iterator[tuple[float, LocalRun]]:
     for path in (home / "runs").glob("*/events.jsonl"):
         directory = RunDirectory(home, path.parent.name)
         try:
@@ -185,7 +185,7 @@ def _runs(job: str, home: Path) -> Iterator[tuple[float, Run]]:
         except (OSError, ValueError):  # a run that is being made, or half removed
             continue
         if mine and events:
-            yield float(str(events[0]["time"])), Run(directory)
+            yield float(str(events[0]["time"])), LocalRun(directory)
 
 
 def _useful(attempts: Sequence[Attempt], summary: Summary) -> float:

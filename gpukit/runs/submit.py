@@ -19,10 +19,11 @@ from gpukit.local import backend, lock
 from gpukit.local.directory import RunDirectory, home_of
 from gpukit.local.simulate import Simulation
 from gpukit.render import Bundle, render
+from gpukit.runtime.beginnings import inherited_name
 from gpukit.runtime.checkpoint.manifest import FOLDER, checkpoint_names
 from gpukit.runtime.store import DirectoryStore
 
-from .handle import Run, open_run
+from .local_run import LocalRun, open_local
 from .plan import Plan
 
 __all__ = ["Submission", "submit", "submit_local"]
@@ -41,12 +42,12 @@ class Submission:
         from_step: the newest checkpoint that it goes on from; None from scratch.
     """
 
-    run: Run
+    run: LocalRun
     action: Action
     from_step: int | None = None
 
 
-def submit_local(plan: Plan) -> Run:
+def submit_local(plan: Plan) -> LocalRun:
     """Start the planned run on the local backend, or find it, and return its handle."""
     return submit(plan).run
 
@@ -78,7 +79,7 @@ def submit(
         UsageError: the run goes on and cannot be begun afresh; ``resume_from`` has nothing.
     """
     directory = RunDirectory(home or home_of(), plan.bundle.run)
-    source = None if resume_from is None else open_run(resume_from, home=directory.home)
+    source = None if resume_from is None else open_local(resume_from, directory.home)
     if source is not None and newest_step(source) is None:
         raise UsageError(
             "resume-nothing", f"{source.name} has no checkpoint to go on from",
@@ -87,16 +88,16 @@ def submit(
     if force:
         directory = _separate(directory)
     environ = environ or os.environ
-    if not backend.running(directory) and (fresh or Run(directory).record.result() is None):
+    if not backend.running(directory) and (fresh or LocalRun(directory).record.result() is None):
         backend.check_secrets(plan.bundle, environ)  # before anything is made or moved
     claimed = backend.claim(directory)
     if claimed is None:
         _refuse_to_disturb(directory, fresh or resume_from is not None)
-        return Submission(Run(directory), "attached")
+        return Submission(LocalRun(directory), "attached")
     try:
         if fresh:
             _set_aside(directory)
-        run = Run(directory)
+        run = LocalRun(directory)
         if run.record.result() is not None:
             return Submission(run, "finished")
         continued = directory.exists()
@@ -110,7 +111,7 @@ def submit(
         lock.release(claimed)
 
 
-def newest_step(run: Run) -> int | None:
+def newest_step(run: LocalRun) -> int | None:
     """Return the step of the run's newest checkpoint; None without one."""
     names = checkpoint_names(DirectoryStore(run.directory.store).list(f"{FOLDER}/"))
     return names[0].step if names else None
@@ -159,13 +160,13 @@ def _about(plan: Plan, estimate: Mapping[str, object] | None) -> dict[str, objec
     }
 
 
-def _copy_checkpoint(source: Run, target: Run) -> None:
+def _copy_checkpoint(source: LocalRun, target: LocalRun) -> None:
     """Put the newest checkpoint of another run under ours, as links where that can be."""
     store = DirectoryStore(source.directory.store)
-    folder = checkpoint_names(store.list(f"{FOLDER}/"))[0].folder
-    goal = target.directory.store / folder
+    name = checkpoint_names(store.list(f"{FOLDER}/"))[0]
+    goal = target.directory.store / inherited_name(name).folder
     if not goal.exists():
-        shutil.copytree(source.directory.store / folder, goal, copy_function=_link)
+        shutil.copytree(source.directory.store / name.folder, goal, copy_function=_link)
 
 
 def _link(source: str, target: str) -> str:

@@ -12,11 +12,12 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from .results import finite
 
-__all__ = ["line", "pass_on", "say"]
+__all__ = ["keep", "line", "pass_on", "say"]
 
 _lock = threading.Lock()
 _open_line = False  # what was passed on last does not end with a line break
@@ -26,32 +27,47 @@ def line(kind: str, **fields: object) -> None:
     """Write one structured line."""
     plain = finite({"gpukit": kind, "time": round(time.time(), 3), **fields})
     text = json.dumps(plain, separators=(",", ":"), ensure_ascii=True, default=str)
-    _write(1, text)
+    _write(text)
 
 
 def say(text: str) -> None:
-    """Tell a person something, on stderr."""
-    _write(2, f"gpukit: {text}")
+    """Tell a person something; on stdout too, so that all lines are in one order everywhere."""
+    _write(f"gpukit: {text}")
+
+
+def keep(keeper: Callable[[bytes], None]) -> None:
+    """Hand all that is written from now on to ``keeper`` too."""
+    global _keeper
+    with _lock:
+        _keeper = keeper
 
 
 def pass_on(data: bytes) -> None:
     """Write what a trainer printed, as it is: whole lines, or a part that waits for its end."""
     global _open_line
     with _lock:
-        _put(1, data)
+        _put(data)
         _open_line = not data.endswith(b"\n")
 
 
-def _write(handle: int, text: str) -> None:
+def _write(text: str) -> None:
     global _open_line
     with suppress(OSError, ValueError):
-        (sys.stdout if handle == 1 else sys.stderr).flush()
+        sys.stdout.flush()
     with _lock:
         start, _open_line = b"\n" if _open_line else b"", False
-        _put(handle, start + text.encode("utf-8", "backslashreplace") + b"\n")
+        _put(start + text.encode("utf-8", "backslashreplace") + b"\n")
 
 
-def _put(handle: int, data: bytes) -> None:
+def _put(data: bytes) -> None:
+    _keeper(data)
     with suppress(OSError):
         while data:
-            data = data[os.write(handle, data) :]
+            data = data[os.write(1, data) :]
+
+
+def _nowhere(_data: bytes) -> None:
+    return None
+
+
+_keeper: Callable[[bytes], None] = _nowhere

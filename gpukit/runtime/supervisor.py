@@ -19,11 +19,13 @@ from gpukit.errors import GpukitError, StoreError
 from gpukit.ladder import Cause, ExitCode, Verdict, exit_code_of
 
 from . import log, outputs, termination
+from .beginnings import prepare_store
 from .budget import Budget
 from .ending import Ending
 from .environment import Environment, termination_log
 from .hang import Pulse
 from .history import history_of
+from .keeper import LogKeeper
 from .launch import Trainer, launch
 from .processes import become_reaper, kill_descendants
 from .progress import ProgressWriter, Tracker
@@ -39,13 +41,13 @@ from .record import (
 )
 from .relay import Relay
 from .signals import SignalPipe
-from .store import open_store
 from .watch import Watch
 from .writing import open_host
 
 __all__ = ["main"]
 
 _PATIENCE = 5.0  # for the last progress where the store is slow, and for the last output
+_HISTORY = 100  # earlier attempts that the log's first line tells of; then it is of a few KiB
 _TRIES = 4  # a result is worth hours
 _TRANSIENT = ("store-unusable", "store-create")
 
@@ -78,6 +80,7 @@ class Supervisor:
         self._budget = Budget(task, (), 0.0)
         self._start = Start()
         self._result: Any = None
+        self._keeper: LogKeeper | None = None
 
     def run(self, signals: SignalPipe) -> ExitCode:
         """Run the attempt, or refuse to; return the pod's exit code.
@@ -119,9 +122,13 @@ class Supervisor:
         self._record.put_about(about)
         number = self._record.begin(self._start)
         self._start = replace(self._start, number=number)
+        self._keeper = LogKeeper(self._record.store, number)
+        log.keep(self._keeper.offer)
         log.line(
             "attempt", run=self._task.run, attempt=number, index=self._start.index,
             pod=self._start.pod, node=self._start.node, code=self._task.code,
+            totals=self._totals(self._earlier),
+            attempts=[termination.row(a) for a in self._earlier[-_HISTORY:]],
         )  # fmt: skip
 
     def _tracker(self, writer: ProgressWriter) -> Tracker:
@@ -197,6 +204,8 @@ class Supervisor:
                 outputs.upload(self._record.store, self._environment)
         except StoreError as error:
             log.say(str(error))
+        if self._keeper is not None:
+            self._keeper.close(_PATIENCE)
         return code
 
     def _last_word(
@@ -254,7 +263,7 @@ def main() -> int:
         environment = Environment.from_environ(os.environ)
         task = environment.task()
         run = task.run
-        record = RunRecord(open_store(environment.store))
+        record = RunRecord(prepare_store(environment, os.environ))
         supervisor = Supervisor(environment, os.environ, task, record, log_file)
         return int(supervisor.run(signals))
     except GpukitError as error:

@@ -15,7 +15,7 @@ from .log import say
 from .record import Attempt
 from .results import finite
 
-__all__ = ["LIMIT", "Message", "totals", "write"]
+__all__ = ["LIMIT", "Message", "row", "totals", "write"]
 
 LIMIT = 4096
 """Bytes that the kubelet keeps of one container's message (kubernetes pkg/kubelet/container)."""
@@ -92,7 +92,7 @@ def _with_attempts(body: dict[str, Any], attempts: Sequence[Attempt]) -> bytes:
     best = _encode(body)
     rows: list[dict[str, Any]] = []
     for attempt in reversed(attempts):
-        rows.insert(0, _row(attempt))
+        rows.insert(0, row(attempt))
         data = _encode({**body, "attempts": rows})
         if len(data) > LIMIT:
             break
@@ -100,18 +100,25 @@ def _with_attempts(body: dict[str, Any], attempts: Sequence[Attempt]) -> bytes:
     return best
 
 
-def _row(attempt: Attempt) -> dict[str, Any]:
-    progress = attempt.progress
-    return {
+def row(attempt: Attempt) -> dict[str, Any]:
+    """Return an attempt in few bytes; ``gpukit status`` reads it (:mod:`gpukit.cluster.state`)."""
+    progress, started = attempt.progress, attempt.start.started
+    first = progress.first_step_at
+    found = {
         "n": attempt.number,
         "cause": attempt.cause.value,
         "start": progress.start_step,
         "end": progress.last_step,
+        "durable": progress.durable_step,
         "redone": progress.redone,
-        "restore": progress.restore_seconds and round(progress.restore_seconds, 2),
-        "started": int(attempt.start.started),
+        "started": round(started, 1),
         "seconds": round(attempt.seconds, 1),
+        "first": None if first is None else round(first - started, 1),
+        "restore": None if progress.restore_seconds is None else round(progress.restore_seconds, 2),
+        "node": attempt.start.node,
+        "index": attempt.start.index,
     }
+    return {name: value for name, value in found.items() if value not in (None, "")}
 
 
 def _encode(body: dict[str, Any]) -> bytes:

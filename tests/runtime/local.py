@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gpukit.jobfile import load_job
-from gpukit.runs.handle import Run
+from gpukit.runs.local_run import LocalRun
 from gpukit.runs.plan import Plan, plan_call
 from gpukit.runs.submit import Submission, submit
 
@@ -63,7 +63,7 @@ class Desk:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.home = folder / ".gpukit"
-        self.started: list[Run] = []
+        self.started: list[LocalRun] = []
 
     def write(self, source: str, **values: str) -> Path:
         """Write a job file under a name that no other test uses, since jobs are imported once."""
@@ -82,7 +82,7 @@ class Desk:
         self.started.append(submission.run)
         return submission
 
-    def run(self, plan: Plan, **options: Any) -> Run:
+    def run(self, plan: Plan, **options: Any) -> LocalRun:
         run = self.submit(plan, **options).run
         run.wait(PATIENCE)
         return run
@@ -95,7 +95,7 @@ class Desk:
 
     def close(self) -> None:
         for run in self.started:
-            if run.stop(at_once=True):
+            if run.cancel(now=True):
                 run.wait(PATIENCE)
 
 
@@ -108,7 +108,7 @@ def wait_for(condition: Callable[[], object], what: str) -> None:
         time.sleep(0.02)
 
 
-def processes_of(run: Run) -> list[int]:
+def processes_of(run: LocalRun) -> list[int]:
     """Return the processes that carry the uid of one of the run's pods."""
     uids = [f"GPUKIT_POD_UID={e['uid']}".encode() for e in run.directory.events() if "uid" in e]
     found = []

@@ -15,7 +15,7 @@ import pytest
 
 from gpukit.jobfile import load_job
 from gpukit.local.simulate import Simulation
-from gpukit.runs.handle import Run
+from gpukit.runs.local_run import LocalRun
 from gpukit.runs.plan import plan_call
 from gpukit.runs.submit import submit
 
@@ -39,11 +39,11 @@ class Runner:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.runs: list[Run] = []
+        self.runs: list[LocalRun] = []
 
     def __call__(
         self, file: Path, simulation: Simulation | None = None, home: str = "home", **arguments: Any
-    ) -> Run:
+    ) -> LocalRun:
         # Without pip: what the job needs is in this environment, else its imports will say so.
         plan = plan_call(load_job(str(file)), (), arguments, flags={"packages": ()})
         run = submit(plan, simulation=simulation, home=self.home / home).run
@@ -53,7 +53,7 @@ class Runner:
 
     def close(self) -> None:
         for run in self.runs:
-            if run.stop(at_once=True):
+            if run.cancel(now=True):
                 run.wait(PATIENCE)
 
 
@@ -64,7 +64,7 @@ def run_job(tmp_path: Path) -> Iterator[Runner]:
     runner.close()
 
 
-def assert_interrupted_once(run: Run, most_redone: int) -> None:
+def assert_interrupted_once(run: LocalRun, most_redone: int) -> None:
     """Check the record; a save may have become whole just before the kill, and nobody said so."""
     first, second = run.attempts()
     unheard = second.progress.start_step - first.progress.durable_step

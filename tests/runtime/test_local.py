@@ -10,18 +10,19 @@ import sys
 
 import pytest
 
+from gpukit import open_run
 from gpukit.errors import RunFailedError, UsageError, WaitTimeoutError
 from gpukit.ladder import Cause
 from gpukit.local.simulate import Simulation
-from gpukit.runs.handle import Run, open_run
+from gpukit.runs.local_run import LocalRun
 from tests.runtime.local import PATIENCE, Desk, processes_of, wait_for
 
 
-def steps_of(run: Run) -> list[tuple[int, int]]:
+def steps_of(run: LocalRun) -> list[tuple[int, int]]:
     return [(a.progress.start_step, a.progress.durable_step) for a in run.attempts()]
 
 
-def at_step(run: Run, step: int) -> bool:
+def at_step(run: LocalRun, step: int) -> bool:
     return any(a.progress.durable_step >= step for a in run.attempts())
 
 
@@ -137,7 +138,7 @@ def test_a_stopped_run_goes_on_where_it_left(desk: Desk) -> None:
     assert run.status() == "running"
     with pytest.raises(WaitTimeoutError):
         run.wait(0.0)
-    assert run.stop()
+    assert run.cancel()
     assert run.wait(PATIENCE) == "interrupted"
     left = steps_of(run)[0][1]
 
@@ -156,7 +157,7 @@ def test_a_second_submission_attaches_to_the_run(desk: Desk) -> None:
     assert (first.action, second.action) == ("started", "attached")
     with pytest.raises(UsageError, match="is running"):
         desk.submit(plan, fresh=True)
-    assert first.run.stop(at_once=True)
+    assert first.run.cancel(now=True)
     assert second.run.wait(PATIENCE) == "interrupted"
     assert len(second.run.attempts()) <= 1
     assert processes_of(first.run) == []
