@@ -141,24 +141,43 @@ class GpuJob(Generic[P, R]):
         return plan_call(self, args, kwargs).bundle
 
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> Run:
-        """Start a run with these arguments on the local backend and return its handle.
+        """Start a run with these arguments on the cluster, or find it, and return its handle.
+
+        The cluster is that of the kubeconfig's context, or the one that this process is a pod of.
+
+        Raises:
+            GpukitError: the declaration, the arguments or the code cannot be shipped, the
+                cluster refuses, or this process is itself part of a run.
+        """
+        self._refuse_inside_of_a_run("submit")
+        from .cluster.client import connect
+        from .runs.cluster_submit import submit_to_cluster
+        from .runs.plan import plan_call
+
+        return submit_to_cluster(plan_call(self, args, kwargs), connect()).run
+
+    def submit_local(self, *args: P.args, **kwargs: P.kwargs) -> Run:
+        """Start a run with these arguments on this machine, or find it, and return its handle.
 
         Raises:
             GpukitError: the declaration, the arguments or the code cannot be shipped; this
                 process is itself part of a run.
         """
+        self._refuse_inside_of_a_run("submit_local")
+        from .runs.plan import plan_call
+        from .runs.submit import submit_local
+
+        return submit_local(plan_call(self, args, kwargs))
+
+    def _refuse_inside_of_a_run(self, method: str) -> None:
         from .runtime.context import current
 
         if current() is not None:
             raise UsageError(
                 "submit-in-run",
-                f"{self.function.__name__}.submit() was called inside of a run",
+                f"{self.function.__name__}.{method}() was called inside of a run",
                 'put it under if __name__ == "__main__": the pod imports this file too',
             )
-        from .runs.plan import plan_call
-        from .runs.submit import submit_local
-
-        return submit_local(plan_call(self, args, kwargs))
 
 
 @overload

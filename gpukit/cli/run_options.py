@@ -51,7 +51,9 @@ def run_of(params: dict[str, Any]) -> Run:
     if params["local"]:
         _only_local(params)
         return open_local(params["run"])
-    return open_run(params["run"], context=params["context"], namespace=params["namespace"])
+    return open_run(
+        params["run"], context=params["context"], namespace=params["namespace"], tell=output.talk
+    )
 
 
 def cluster_run_of(params: dict[str, Any], what: str) -> ClusterRun:

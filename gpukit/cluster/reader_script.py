@@ -14,6 +14,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+__all__ = ["main"]
+
 PART = 9000  # bytes; as base64 a line stays below 16 KiB, where container runtimes cut lines
 
 

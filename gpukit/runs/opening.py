@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,6 @@ from .handle import Run
 from .local_run import local_names, open_local
 
 if TYPE_CHECKING:
-    from gpukit.cluster.client import Client
-
     from .cluster_run import ClusterRun
 
 __all__ = ["open_cluster", "open_run"]
@@ -25,6 +24,7 @@ def open_run(
     home: Path | None = None,
     context: str | None = None,
     namespace: str | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Run:
     """Return a handle on a run by its name.
 
@@ -35,6 +35,7 @@ def open_run(
         home: the folder of local runs; default ``GPUKIT_HOME`` or ``.gpukit``.
         context: of the kubeconfig; the run is one of its cluster.
         namespace: of the run on the cluster; default: that of the context.
+        tell: takes a sentence when there is something to wait for.
 
     Raises:
         UsageError: there is no run of that name.
@@ -45,7 +46,7 @@ def open_run(
     if home is not None or (directory.exists() and not asked):
         return open_local(name, home)
     try:
-        return open_cluster(name, context=context, namespace=namespace)
+        return open_cluster(name, context=context, namespace=namespace, tell=tell)
     except ClusterError as error:
         if asked or error.id != "cluster-config":
             raise
@@ -61,7 +62,7 @@ def open_cluster(
     *,
     context: str | None = None,
     namespace: str | None = None,
-    client: Client | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> ClusterRun:
     """Return a handle on a run of the cluster.
 
@@ -74,7 +75,7 @@ def open_cluster(
 
     from .cluster_run import ClusterRun
 
-    client = client or connect(context)
+    client = connect(context, tell=tell)
     run = ClusterRun(client, name, namespace or client.namespace)
     job = run.job()
     if job is None:

@@ -11,7 +11,7 @@ from gpukit.runtime.checkpoint.manifest import FOLDER
 from gpukit.runtime.record import RunRecord
 from gpukit.runtime.store import Store, open_store
 
-from .handle import open_run
+from .local_run import open_local
 
 __all__ = ["RunStore", "open_run_store"]
 
@@ -54,7 +54,7 @@ def open_run_store(target: str, *, home: Path | None = None) -> RunStore:
     if not directory.exists() and (path.is_dir() or "/" in target):
         inner = path / "store"
         return _checked(target, open_store(str(inner if inner.is_dir() else path)))
-    return RunStore(target, open_run(target, home=home).record.store, local=True)
+    return RunStore(target, open_local(target, home).record.store, local=True)
 
 
 def _checked(target: str, store: Store) -> RunStore:

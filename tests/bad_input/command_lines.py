@@ -124,7 +124,7 @@ COMMAND_LINES: list[Case] = [
     command_line("recipe-unknown", "recipes show no-such-recipe"),
     command_line("recipe-unknown", "recipes copy ../etc/passwd"),
     # local runs
-    command_line("submit-local-only", "submit job.py"),
+    command_line("simulate-cluster", "submit --simulate-preemption 30s job.py"),
     command_line("simulation-both",
                  "submit --local --simulate-preemption 3s --simulate-node-loss 3s job.py"),
     command_line("simulation-missing", "submit --local --max-interruptions 3 job.py"),

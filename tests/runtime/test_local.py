@@ -251,7 +251,8 @@ def test_runs_are_never_committed_by_accident(desk: Desk) -> None:
 def test_a_script_can_submit_its_own_job(desk: Desk) -> None:
     file = desk.counting()
     script = (
-        file.read_text() + "\nif __name__ == '__main__':\n    print(count.submit(4).result())\n"
+        file.read_text()
+        + "\nif __name__ == '__main__':\n    print(count.submit_local(4).result())\n"
     )
     file.write_text(script)
     shown = subprocess.run(

@@ -23,7 +23,7 @@ SAMPLE = [
     "gpukit render --profile h101 job.py",
     "gpukit render --memory 16GB job.py",
     "gpukit render --output missing/folder/out.yaml job.py",
-    "gpukit submit job.py",
+    "gpukit submit --simulate-preemption 30s job.py",
     "gpukit submit --local --secrets TOKEN_NOT_SET=a/b job.py",
     "gpukit submit --local --simulate-preemption soon job.py",
     "gpukit submit --local --resume-from train-00000000 job.py",

@@ -100,7 +100,7 @@ def test_every_option_of_a_job_is_a_flag_with_help(gpukit: Any) -> None:
         (["render", "--tolerations", "a:Sometimes", "cli_train.py"], 2, "toleration", "NoExecute"),
         (["render", "--retries", "many", "cli_train.py"], 2, "--retries", "--help"),
         (["render", "--output", "/no/such/folder", "cli_train.py"], 2, "written", "file"),
-        (["submit", "cli_train.py"], 2, "--local", "kubectl apply --server-side"),
+        (["submit", "--dry-run", "server", "--local", "cli_train.py"], 2, "a cluster", "drop"),
         (["submit", "--local", "--simulate-preemption", "soon", "cli_train.py"], 2, "soon", "1h"),
         (["submit", "--local", "--simulate-node-loss", "1s,2s", "cli_train.py"], 2, "1s,2s", "±"),
         (["submit", "--local", "--simulate-node-loss", "1s", "--simulate-preemption", "1s",

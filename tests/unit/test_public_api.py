@@ -30,7 +30,8 @@ OPTIONS = [
 SHARED_FLAGS = {"--workdir", "--include", "--prices", "-o", "--output-format", "--no-spot"}
 FLAGS = {
     "submit": {
-        "--local", "--detach", "-d", "--fresh", "--force", "--resume-from",
+        "--local", "--context", "--detach", "--no-follow", "-d", "--dry-run",
+        "--fresh", "--force", "--resume-from",
         "--simulate-preemption", "--simulate-node-loss", "--max-interruptions", "--seed",
         "--hours", "--override-budget",
     },
@@ -92,7 +93,15 @@ def test_options_are_these_everywhere() -> None:
 
 def test_a_job_has_these_members() -> None:
     members = {name for name in dir(GpuJob) if not name.startswith("_")}
-    assert members == {"render", "signature", "source_file", "spec", "submit", "with_options"}
+    assert members == {
+        "render",
+        "signature",
+        "source_file",
+        "spec",
+        "submit",
+        "submit_local",
+        "with_options",
+    }
 
 
 @pytest.mark.parametrize("command", FLAGS)

@@ -1,0 +1,62 @@
+"""Logs of pods that live, of pods that are gone, and over a connection that is cut."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from .api import wait_until
+from .products import Desk
+
+pytestmark = [
+    pytest.mark.e2e,
+    # the test kubelet's server of logs, when a reader of them goes away
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+def test_logs_of_an_evicted_attempt_come_from_the_store(desk: Desk) -> None:
+    run = desk.submit(desk.write(), "--steps", 60, "--pause", 0.1, "--every", 1)
+    follower = desk.start("logs", "-f", run)
+    pod = desk.cluster.wait_for_pod(f"gpukit.dev/run={run}")
+    wait_until("some steps", lambda: "step 5\n" in desk.cluster.log(pod["metadata"]["name"]))
+    desk.cluster.evict(pod)
+    followed, err = follower.communicate(timeout=120)
+    assert follower.returncode == 0, err
+    steps = [line for line in followed.splitlines() if line.startswith("step ")]
+    assert steps == [f"step {n}" for n in range(1, 61)], "each line once, over both attempts"
+
+    first = desk.gpukit("logs", "--attempt", 1, run)
+    second = desk.gpukit("logs", "--attempt", 2, run)
+    kept = [line for line in first.out.splitlines() if line.startswith("step ")]
+    rest = [line for line in second.out.splitlines() if line.startswith("step ")]
+    assert kept + rest == steps
+    assert "through a pod of its own" in first.err
+    assert json.loads(first.out.splitlines()[0])["gpukit"] == "attempt"
+    assert not [p for p in desk.cluster.pods() if "reader" in p["metadata"]["name"]]
+    gone = desk.gpukit("logs", "--attempt", 9, run)
+    assert (gone.code, gone.out) == (1, "")
+    assert "the log of attempt 9" in gone.err
+
+
+def test_status_tells_of_attempts_whose_pods_are_gone(desk: Desk) -> None:
+    run = desk.submit(desk.write(), "--steps", 2000, "--pause", 0.1, "--every", 1)
+    pod = desk.cluster.wait_for_pod(f"gpukit.dev/run={run}")
+    wait_until("some steps", lambda: "step 5\n" in desk.cluster.log(pod["metadata"]["name"]))
+    desk.cluster.evict(pod)
+
+    def second() -> dict[str, Any] | None:
+        found: dict[str, Any] = json.loads(desk.gpukit("status", "-o", "json", run).out)
+        attempts = found["attempts"]
+        ready = len(attempts) == 2 and attempts[1]["until_first_step"]["first_step"] is not None
+        return found if ready else None
+
+    shown = wait_until("the second attempt", second)
+    first, again = shown["attempts"]
+    assert first["ended_by"] == "preempted"
+    assert again["start_step"] == first["end_step"] >= 5
+    assert again["until_first_step"]["detection"] < 30
+    assert shown["preemptions"] == 1
+    assert shown["checkpoint"]["step"] >= again["start_step"]
