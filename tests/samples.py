@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from gpukit.archive import Archive, ArchivedFile
 from gpukit.catalog import load_catalog
+from gpukit.diagnose import recognise
 from gpukit.placement import Placement, resolve
 from gpukit.render import Bundle, render
 from gpukit.spec import make_spec
@@ -26,12 +28,19 @@ def place(**options: Any) -> Placement:
 
 
 def bundle(
-    *, job: str = "train", arguments: dict[str, Any] | None = None, **options: Any
+    *,
+    job: str = "train",
+    arguments: dict[str, Any] | None = None,
+    nodes: Sequence[dict[str, Any]] = (),
+    **options: Any,
 ) -> Bundle:
+    """Render a job of these options; ``platform="auto"`` is read off the nodes."""
+    catalog = load_catalog()
+    found = recognise(nodes, catalog.platforms) if options.get("platform") == "auto" else None
     spec = make_spec(options)
     return render(
         spec,
-        resolve(spec, load_catalog()),
+        resolve(spec, catalog, None, found),
         TINY_ARCHIVE,
         job=job,
         module="train",

@@ -17,8 +17,9 @@ _SINGLE = "generic-single"
 
 
 def asking_for(
-    offer: Offer, count: int, declared: Mapping[str, Any], catalog: Catalog
-) -> dict[str, Any] | None:
+    offer: Offer, count: int, declared: Mapping[str, Any], catalog: Catalog,
+    seen: Platform | None = None,
+) -> dict[str, Any] | None:  # fmt: skip
     """Return the options by which a job gets an offer; None where none are known.
 
     As little as possible is changed: the platform only where the node's own, or a more general
@@ -30,6 +31,7 @@ def asking_for(
         count: how many of it.
         declared: the job's options.
         catalog: the facts.
+        seen: what ``platform="auto"`` leads to in this cluster, if to anything.
     """
     now = declared.get("platform", "generic")
     for name in _platforms(offer, now, catalog):
@@ -40,10 +42,11 @@ def asking_for(
                     changes = {"platform": (name, now), "gpu": (gpu, declared.get("gpu"))}
                     more = {key: new for key, (new, old) in changes.items() if new != old}
                     return {"profile": profile, **more}
-    if offer.kind == "full" or now == "auto":
+    profile = offer.profile(count)
+    if seen is None or now == "auto" or not leads_to(offer, profile, None, seen, catalog):
         return None
     gone = {"gpu": None} if declared.get("gpu") else {}
-    return {"profile": offer.profile(count), "platform": "auto", **gone}
+    return {"profile": profile, "platform": "auto", **gone}
 
 
 def _platforms(offer: Offer, now: str, catalog: Catalog) -> Iterator[str]:
@@ -95,7 +98,9 @@ def leads_to(
         return False
     if platform.mig_strategy == "single" and offer.kind == "mig":
         return "-MIG-" in offer.node.labels.get(platform.product_label, "")
-    return not platform.shared_label or offer.kind != "shared" or platform is offer.platform
+    if platform.shared_label and offer.kind == "shared":
+        return offer.node.labels.get(platform.shared_label) in platform.shared_values
+    return True
 
 
 def _refused(platform: Platform, devices: Devices) -> bool:

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from gpukit.catalog import Catalog
+from gpukit.catalog import Catalog, Platform
 from gpukit.contract import ANNOTATION_SPEC, ANNOTATION_TASK, LABEL_JOB, LABEL_RUN
-from gpukit.errors import SpecError
+from gpukit.errors import PlacementError, SpecError
 from gpukit.profile import Profile
 
 from .filters import Usage, usage_of
 from .nodes import GPU_PREFIX, NodeFacts
 from .offers import Offer, offers_of
+from .platforms import recognise_facts
 from .snapshot import ClusterSnapshot, EventFacts, JobFacts, PodFacts, PodShape
 
 __all__ = ["Case", "find_case", "task_of"]
@@ -109,6 +110,14 @@ class Case:
     def offers(self) -> tuple[Offer, ...]:
         """What all nodes offer."""
         return tuple(o for node in self.snapshot.nodes for o in offers_of(node, self.catalog))
+
+    @cached_property
+    def recognised(self) -> Platform | None:
+        """What ``platform="auto"`` leads to; None where it cannot tell."""
+        try:
+            return recognise_facts(self.snapshot.nodes, self.catalog.platforms).platform
+        except PlacementError:
+            return None
 
     def node(self, name: str) -> NodeFacts | None:
         """Return the node of that name."""

@@ -154,7 +154,9 @@ def _taking(case: Case, offer: Offer, text: str) -> Fix:
 
 
 def _asking(case: Case, offer: Offer) -> dict[str, Any] | None:
-    return asking_for(offer, _count(case, offer), case.declared, case.catalog)
+    return asking_for(
+        offer, _count(case, offer), case.declared, case.catalog, case.recognised
+    )  # fmt: skip
 
 
 def _describe(offer: Offer) -> str:

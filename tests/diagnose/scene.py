@@ -60,7 +60,7 @@ class Scene:
     def __init__(self, *nodes: Json, **options: Any) -> None:
         self.options = {"profile": "mig-1g.10gb", **options}
         self.nodes = list(nodes)
-        self.job = job_of(bundle(**self.options))
+        self.job = job_of(bundle(nodes=self.nodes, **self.options))
         self.job["metadata"] |= {"namespace": "ml", "name": RUN, "uid": "job-1",
                                  "creationTimestamp": stamp(30)}  # fmt: skip
         self.pods: list[Json] = [self._pod()]

@@ -15,15 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gpukit.catalog import load_catalog
 from gpukit.cluster.client import Client
 from gpukit.cluster.snapshot import read_snapshot
-from gpukit.diagnose import ClusterSnapshot, Fix, Verdict, recognise, why
-from gpukit.placement import resolve
-from gpukit.render import Bundle, render
-from gpukit.spec import make_spec
+from gpukit.diagnose import ClusterSnapshot, Fix, Verdict, why
 from tests.cluster.api import Api, ApiError, Json
-from tests.samples import TINY_ARCHIVE
+from tests.samples import bundle
 
 __all__ = ["WALL", "World"]
 
@@ -126,10 +122,10 @@ class World:
         self.remove()
         declared = dict(self.options)
         selector = {**declared.pop("node_selector", {}), WALL: self.name}
-        made = self._render(
-            declared.pop("name", "train"),
-            {**declared, "namespace": self.name, "node_selector": selector},
-        )
+        made = bundle(
+            job=declared.pop("name", "train"), nodes=list(self.nodes.values()),
+            namespace=self.name, node_selector=selector, **declared,
+        )  # fmt: skip
         for body in made.to_dicts():
             kind = {"ConfigMap": "configmaps", "PersistentVolumeClaim": "persistentvolumeclaims"}
             if body["kind"] == "Job":
@@ -140,15 +136,6 @@ class World:
             else:
                 self._ensure(self.path(kind[body["kind"]]), body)
         self.run = made.run
-
-    def _render(self, job: str, options: dict[str, Any]) -> Bundle:
-        spec, catalog, found = make_spec(options), load_catalog(), None
-        if spec.platform == "auto":
-            found = recognise(self.nodes.values(), catalog.platforms)
-        return render(
-            spec, resolve(spec, catalog, None, found), TINY_ARCHIVE, job=job, module="train",
-            function="train", paths=(".",), arguments={}, version="0.0.0",
-        )  # fmt: skip
 
     def _ensure(self, path: str, body: Json) -> None:
         try:
