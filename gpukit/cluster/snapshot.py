@@ -24,7 +24,14 @@ from gpukit.diagnose.read import (
     read_volume,
     read_workload,
 )
-from gpukit.diagnose.snapshot import ClusterSnapshot, Gap, JobFacts, PodFacts
+from gpukit.diagnose.snapshot import (
+    ClusterSnapshot,
+    Gap,
+    JobFacts,
+    PodFacts,
+    QueueFacts,
+    WorkloadFacts,
+)
 
 from .errors import ApiError
 
@@ -38,6 +45,7 @@ T = TypeVar("T")
 _THREADS = 6
 _JOB_NAME = "batch.kubernetes.io/job-name"
 _LIVE = "status.phase!=Succeeded,status.phase!=Failed"
+_KUEUE = "v1beta1"
 _NEWEST = 3  # pods of a run whose events are read
 
 
@@ -89,8 +97,7 @@ class _Reader:
             classes = pool.submit(self._all, "classes", "StorageClass", None, read_class)
             quotas = pool.submit(self._all, "quotas", "ResourceQuota", space, read_quota)
             priorities = pool.submit(self._priorities)
-            queues = pool.submit(self._queues)
-            workloads = pool.submit(self._workloads)
+            kueue = pool.submit(self._kueue)
             pods = (*own.result(), *others.result())
             mine = self._of_run(jobs, own.result())
             events = pool.submit(self._events, jobs, mine)
@@ -109,8 +116,8 @@ class _Reader:
                 quotas=quotas.result(),
                 labels=self._labels(),
                 priorities=priorities.result(),
-                queues=queues.result(),
-                workloads=workloads.result(),
+                queues=kueue.result()[0],
+                workloads=kueue.result()[1],
                 missing=missing.result()[0],
                 secrets=secrets,
                 accounts=accounts,
@@ -210,18 +217,20 @@ class _Reader:
 
         return dict(self._all("priorities", "PriorityClass", None, read))
 
-    def _queues(self) -> tuple[Any, ...] | None:
-        try:
-            return self._all("queues", "LocalQueue", self.namespace, read_queue)
-        except ApiError as error:
-            if error.status != 404:
-                raise
-            return None
+    def _kueue(self) -> tuple[tuple[QueueFacts, ...] | None, tuple[WorkloadFacts, ...]]:
+        """Return the queues and workloads; None for no Kueue.
 
-    def _workloads(self) -> tuple[Any, ...]:
+        Discovery comes first: everybody may ask for it, and without a right on a kind that is not
+        there the answer would be "forbidden".
+        """
         try:
-            return self._all("workloads", "Workload", self.namespace, read_workload)
+            found = self.client.read("/apis/kueue.x-k8s.io", "look for Kueue")
         except ApiError as error:
-            if error.status != 404:
-                raise
-            return ()
+            if error.status in (403, 404):
+                return None, ()
+            raise
+        if _KUEUE not in {version["version"] for version in found.get("versions") or ()}:
+            self.gaps.append(Gap("queues", f"this Kueue does not serve {_KUEUE}"))
+            return (), ()
+        queues = self._all("queues", "LocalQueue", self.namespace, read_queue)
+        return queues, self._all("workloads", "Workload", self.namespace, read_workload)

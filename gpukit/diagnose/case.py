@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -110,6 +110,17 @@ class Case:
     def offers(self) -> tuple[Offer, ...]:
         """What all nodes offer."""
         return tuple(o for node in self.snapshot.nodes for o in offers_of(node, self.catalog))
+
+    @cached_property
+    def _offers_by_node(self) -> Mapping[str, Sequence[Offer]]:
+        found: dict[str, list[Offer]] = {}
+        for offer in self.offers:
+            found.setdefault(offer.node.name, []).append(offer)
+        return found
+
+    def offers_on(self, node: NodeFacts) -> Sequence[Offer]:
+        """Return what one node offers."""
+        return self._offers_by_node.get(node.name, ())
 
     @cached_property
     def recognised(self) -> Platform | None:

@@ -103,7 +103,7 @@ def _of_taint(case: Case, node: NodeFacts, key: str) -> str:
     spot = any(t.key == key for p in case.catalog.platforms for t in p.spot_taints)
     if spot and case.declared.get("spot", False) is False:
         return "capacity"
-    own = next((o.platform for o in case.offers if o.node.name == node.name), None)
+    own = next((offer.platform for offer in case.offers_on(node)), None)
     if own is not None and any(t.key == key for t in (*own.taints, *own.spot_taints)):
         return _platform_if_foreign(case, node) or "taint"
     return "taint"
@@ -126,8 +126,7 @@ def _wrong_kind(case: Case, node: NodeFacts) -> str:
     has = any(
         matches(offer, profile, case.declared.get("gpu"), case.catalog)
         and offer.count >= profile.count
-        for offer in case.offers
-        if offer.node.name == node.name
+        for offer in case.offers_on(node)
         for profile in case.profiles
     )
     return (_platform_if_foreign(case, node) if has else "") or "profile"
@@ -137,8 +136,8 @@ def _platform_if_foreign(case: Case, node: NodeFacts) -> str:
     """Say "platform" where the node is of another one, by which what is wanted is to be had."""
     declared = case.declared.get("platform", "generic" if case.declared else "auto")
     gpu = case.declared.get("gpu")
-    for offer in case.offers:
-        if offer.node.name != node.name or offer.platform.name == declared or declared == "auto":
+    for offer in case.offers_on(node):
+        if declared in (offer.platform.name, "auto"):
             continue
         if any(
             matches(offer, profile, gpu, case.catalog)

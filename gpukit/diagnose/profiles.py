@@ -12,7 +12,7 @@ from .asking import asking_for
 from .case import Case
 from .filters import Obstacle, obstacles
 from .groups import NodeView, is_gpu_key
-from .nodes import GPU_PREFIX
+from .nodes import GPU_PREFIX, NodeFacts
 from .offers import Offer, distance, listed, matches, wanted_memory
 from .snapshot import NodeTerm, PodShape
 from .verdict import Fix, Verdict, kubectl, options
@@ -63,7 +63,7 @@ def wrong_platform(case: Case, nearest: Sequence[NodeView], views: Sequence[Node
     declared = case.declared.get("platform", "generic")
     view = nearest[0]
     obstacle = view.causes["platform"][0]
-    offer = next((o for o in case.offers if o.node.name == view.node.name), None)
+    offer = next(iter(case.offers_on(view.node)), None)
     name = offer.platform.name if offer else "auto"
     title = f"of {name!r} ({offer.platform.title})" if offer else "of another platform"
     return Verdict(
@@ -177,9 +177,7 @@ def _mig_config(case: Case, wanted: Profile) -> Fix | None:
     if wanted.mig is None:
         return None
     for node in case.snapshot.nodes:
-        if node.labels.get("nvidia.com/mig.capable") != "true" or not _cuts(
-            case, node.name, wanted
-        ):
+        if node.labels.get("nvidia.com/mig.capable") != "true" or not _cuts(case, node, wanted):
             continue
         config = "all-" + wanted.mig.replace("+", ".")
         return kubectl(
@@ -190,7 +188,7 @@ def _mig_config(case: Case, wanted: Profile) -> Fix | None:
     return None
 
 
-def _cuts(case: Case, node: str, wanted: Profile) -> bool:
+def _cuts(case: Case, node: NodeFacts, wanted: Profile) -> bool:
     """Tell whether the node's card has the MIG profile."""
-    gpus = [offer.gpu for offer in case.offers if offer.node.name == node and offer.gpu]
+    gpus = [offer.gpu for offer in case.offers_on(node) if offer.gpu]
     return any(wanted.mig in gpu.mig for gpu in gpus)

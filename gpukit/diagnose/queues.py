@@ -39,12 +39,12 @@ def _resume(job: JobFacts) -> Fix:
 
 def _in_queue(case: Case, job: JobFacts, name: str) -> Verdict | None:
     queues = case.snapshot.queues
+    if not case.snapshot.saw("queues"):
+        return Verdict(
+            "queued", f"the Job waits in the queue {name!r}, which may not be read",
+            wait("Kueue resumes it when there is quota"), waiting=True,
+        )  # fmt: skip
     if queues is None:
-        if not case.snapshot.saw("queues"):
-            return Verdict(
-                "queued", f"the Job waits in the queue {name!r}, which may not be read",
-                wait("Kueue resumes it when there is quota"), waiting=True,
-            )  # fmt: skip
         return Verdict(
             "queue-without-kueue",
             f"the Job waits for the queue {name!r}, and there is no Kueue to resume it",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gpukit.diagnose.read import read_quota, read_workload
-from gpukit.diagnose.snapshot import QueueFacts
+from gpukit.diagnose.snapshot import Gap, QueueFacts
 from tests.diagnose.scene import Scene, gpu_node, stamp
 
 NODE = gpu_node("rack-1", "NVIDIA-A100-SXM4-80GB", {"nvidia.com/mig-1g.10gb": 7})
@@ -152,6 +152,8 @@ def test_a_suspended_job_is_resumed_by_hand() -> None:
 
 def test_a_queue_in_a_cluster_without_kueue() -> None:
     assert queued(queues=None).sure().id == "queue-without-kueue"
+    unread = queued(gaps=(Gap("queues", "forbidden"),)).sure()
+    assert (unread.id, unread.waiting) == ("queued", True)
 
 
 def test_a_queue_that_is_not_there_names_the_ones_that_are() -> None:
