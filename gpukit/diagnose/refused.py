@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from gpukit.errors import did_you_mean
 
@@ -21,6 +22,14 @@ _POLICY = re.compile(r"ValidatingAdmissionPolicy '([^']+)'")
 _WEBHOOK = re.compile(r'admission webhook "([^"]+)"')
 _LEVEL = re.compile(r'violates PodSecurity "([^":]+)(?::[^"]*)?": (.*)')
 _QUOTA = re.compile(r"exceeded quota: ([^,]+), requested: (.*), used: (.*), limited: (.*)")
+_MOST = re.compile(
+    r"maximum (\S+) usage per (Container|Pod) is ([^,.\s]+)"
+    r"(?:, but (?:limit|request) is ([^,\s\]]+))?"
+)
+_DEFAULTED = re.compile(
+    r'resources\.requests: Invalid value: "([^"]+)": must be less than or equal to (\S+) limit of '
+    r"(\S+)"
+)
 _ACCOUNT = re.compile(r"serviceaccount \"?([^\" ]+)\"? not found")
 _CLASS = re.compile(r"no PriorityClass with name (\S+) was found")
 
@@ -33,7 +42,7 @@ def refused(case: Case) -> Verdict | None:
     event = next(iter(case.events("FailedCreate", of=job)), None)
     if event is None:
         return None
-    for judge in (_quota, _security, _account, _priority, _policy):
+    for judge in (_quota, _limit_range, _security, _account, _priority, _policy):
         verdict = judge(case, event.message)
         if verdict is not None:
             return verdict
@@ -130,9 +139,7 @@ def _quota_wants(case: Case, words: str) -> Verdict | None:
     wanted = [part.partition(" for:")[0].strip() for part in found[2].split(";")]
     if wanted == ["limits.cpu"]:
         cpu = exact("cpu", case.shape.requests.get("cpu", 2000))
-        pod = dict(case.declared.get("pod") or {})
-        pod["containers"] = [{"name": "main", "resources": {"limits": {"cpu": cpu}}}]
-        fix = options("a limit of CPU, as the quota asks for", pod=pod)
+        fix = options("a limit of CPU, as the quota asks for", pod=_with_cpu_limit(case, cpu))
     else:
         fix = Fix(
             "advice", f"say {', '.join(wanted)} in pod=, or ask for a LimitRange with defaults"
@@ -140,6 +147,38 @@ def _quota_wants(case: Case, words: str) -> Verdict | None:
     return Verdict(
         "quota-wants", f"the quota {found[1]!r} asks every pod for {found[2]}", fix, (words,)
     )
+
+
+def _limit_range(case: Case, words: str) -> Verdict | None:
+    """Judge a LimitRange; its words are those of plugin/pkg/admission/limitranger."""
+    found = _MOST.findall(words)
+    defaulted = _DEFAULTED.search(words)
+    if defaulted is not None:  # its maximum was filled in as the limit, and the request is more
+        found = [(defaulted[2], "Container", defaulted[3], defaulted[1])]
+    if not found:
+        return None
+    resource, per, most, asked = found[0]
+    reason = f"a LimitRange of the namespace allows {most} of {resource} per {per}"
+    reason += f", and the pod asks for {asked}" if asked else ", and wants a limit of it"
+    smaller: dict[str, Any] = {}
+    for name, _, amount, _ in found:
+        if name in _OPTION:
+            smaller[_OPTION[name]] = amount
+    see = kubectl("see what it allows", "get", "limitrange", "-o", "yaml", admin=False)
+    if not asked and resource == "cpu":
+        fix = options("a limit of CPU, and no more", cpu=most, pod=_with_cpu_limit(case, most))
+        return Verdict("limit-range", reason, fix, (words,), (see,))
+    if not smaller:
+        advice = Fix("advice", f"ask for at most {most} of {resource}")
+        return Verdict("limit-range", reason, advice, (words,), (see,))
+    fix = Fix("options", "ask for what it allows", options=smaller)
+    return Verdict("limit-range", reason, fix, (words,), (see,))
+
+
+def _with_cpu_limit(case: Case, cpu: str) -> dict[str, Any]:
+    pod = dict(case.declared.get("pod") or {})
+    pod["containers"] = [{"name": "main", "resources": {"limits": {"cpu": cpu}}}]
+    return pod
 
 
 def _patch(name: str, hard: Mapping[str, str]) -> tuple[str, ...]:

@@ -69,6 +69,21 @@ def test_a_quota_that_wants_a_limit_of_cpu() -> None:
     assert limits == {"cpu": "2"}
 
 
+@pytest.mark.parametrize(
+    ("words", "fix"),
+    [
+        ("maximum memory usage per Container is 4Gi, but limit is 8Gi", {"memory": "4Gi"}),
+        ('spec.containers[0].resources.requests: Invalid value: "3": must be less than or equal to '
+         "cpu limit of 1500m", {"cpu": "1500m"}),
+        ("[maximum memory usage per Pod is 4Gi, but limit is 8589934592, maximum cpu usage per Pod "
+         "is 1, but request is 2]", {"memory": "4Gi", "cpu": "1"}),
+    ],
+)  # fmt: skip
+def test_a_limit_range_is_met_by_asking_for_what_it_allows(words: str, fix: dict[str, str]) -> None:
+    verdict = Scene(NODE).refused(f'pods "x" is forbidden: {words}').sure()
+    assert (verdict.id, verdict.fix.options) == ("limit-range", fix)
+
+
 def test_pod_security_drops_the_override_that_violates_it() -> None:
     words = (
         'pods "train-0-x" is forbidden: violates PodSecurity "restricted:latest": host namespaces '

@@ -147,6 +147,13 @@ def _failed_pod(world: World, name: str) -> None:
     world.api.patch(world.path("pods", name) + "/status", {"status": {"phase": "Failed"}})
 
 
+def limits(world: World, rng: random.Random) -> None:
+    resource, most = rng.choice([("memory", "3Gi"), ("cpu", "1500m")])
+    limit = {"type": rng.choice(["Container", "Pod"]), "max": {resource: most}}
+    body = {"metadata": {"name": "small"}, "spec": {"limits": [limit]}}
+    world.before.append(lambda: world.api.post(world.path("limitranges"), body))
+
+
 def security(world: World, rng: random.Random) -> None:
     world.labels["pod-security.kubernetes.io/enforce"] = rng.choice(["restricted", "baseline"])
     world.options["pod"] = rng.choice(
@@ -225,7 +232,7 @@ def priority(world: World, rng: random.Random) -> None:
 FAULTS: dict[str, Fault] = {
     fault.__name__: fault
     for fault in (
-        wrong_label, taint, cordon, size, profile, count, platform, capacity, quota, security,
-        claim, storage_class, secret, silent, queue, account, priority,
+        wrong_label, taint, cordon, size, profile, count, platform, capacity, quota, limits,
+        security, claim, storage_class, secret, silent, queue, account, priority,
     )
 }  # fmt: skip
