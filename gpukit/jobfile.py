@@ -17,7 +17,9 @@ from typing import Any
 from .errors import GpukitError, JobFileError, did_you_mean
 from .job import GpuJob
 
-__all__ = ["Located", "Target", "load_job", "locate", "parse_target", "source_file_of"]
+__all__ = [
+    "Located", "Target", "import_file", "load_job", "locate", "parse_target", "source_file_of",
+]  # fmt: skip
 
 _DECORATOR = "put @gpu_job() above the function: from gpukit import gpu_job"
 
@@ -75,9 +77,16 @@ def load_job(target: Target | str) -> GpuJob[..., Any]:
     """
     if isinstance(target, str):
         target = parse_target(target)
-    file = _existing(target.file)
-    module = _import(file, target.file)
-    return _choose(module, target)
+    return _choose(import_file(target.file), target)
+
+
+def import_file(file: Path) -> ModuleType:
+    """Import a file, once, as a job file is imported.
+
+    Raises:
+        JobFileError: there is no such file, or it cannot be imported.
+    """
+    return _import(_existing(file), file)
 
 
 def locate(job: GpuJob[..., Any]) -> Located:

@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "interruptions": (
         "Watch", "gpukit.cli.interruptions:interruptions", "How often, how fast back, what saved."),
     "cost": ("Look up", "gpukit.cli.cost:cost", "Say what a job would cost, before it runs."),
+    "fit": ("Look up", "gpukit.cli.fit:fit", "Say which GPU or slice holds a model."),
     "gpus": ("Look up", "gpukit.cli.gpus:gpus", "List GPUs, MIG profiles and prices."),
     "mig-plan": ("Look up", "gpukit.cli.mig_plan:mig_plan", "Pack jobs as slices on GPUs."),
     "recipes": ("Look up", "gpukit.cli.recipes:recipes", "List, show and copy ready-made jobs."),

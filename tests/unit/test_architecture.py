@@ -31,7 +31,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "job profile locations checks spec catalog runtime integrations",
         "placement lint manifests finops diagnose",
         "render archive ignore imports jobfile settings",
-        "cluster local",
+        "cluster local fit",
         "runs",
         "quantize",
         "cli",
