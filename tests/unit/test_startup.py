@@ -8,7 +8,7 @@ import sys
 
 HEAVY = {
     "pydantic", "rich", "yaml", "torch", "numpy", "kubernetes", "tomllib", "tomli", "json",
-    "subprocess", "asyncio", "importlib.metadata", "logging",
+    "subprocess", "asyncio", "importlib.metadata", "logging", "onnx", "onnxruntime",
 }  # fmt: skip
 
 
@@ -46,6 +46,12 @@ def test_a_job_file_needs_only_the_standard_library() -> None:
 def test_render_does_without_rich_torch_and_kubernetes() -> None:
     modules = modules_after("import gpukit.cli.render, gpukit.runs.plan")
     assert not modules & {"rich", "torch", "numpy", "kubernetes", "asyncio"}
+
+
+def test_help_of_quantize_loads_no_runtime_of_models() -> None:
+    modules = modules_after("from gpukit.cli.main import main\nmain(['quantize', '--help'])")
+    assert not modules & {"onnx", "onnxruntime", "numpy", "torch", "rich", "pydantic"}
+    assert not modules_after("import gpukit.quantize") & {"onnx", "onnxruntime", "numpy", "torch"}
 
 
 def test_the_backend_of_local_runs_needs_only_the_standard_library() -> None:

@@ -1,0 +1,101 @@
+"""The output folder: made beside its place and renamed, so that it is whole or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import lzma
+import os
+import shutil
+import tempfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from gpukit.errors import UsageError
+
+from . import graph
+
+__all__ = ["COMPANIONS", "check_out", "companions_of", "compressed", "put_model", "staged"]
+
+COMPANIONS = (
+    "*.json", "*.txt", "*.model", "merges.*", "vocab.*", "*.tiktoken", "*.jinja", "spiece.*",
+    "sentencepiece.*",
+)  # fmt: skip
+"""Files of a model's folder that go along: configuration, tokenizer, vocabulary."""
+
+_OWN = frozenset({"report.json", "requirements.txt"})
+_SMALL = 40_000_000
+
+
+def check_out(out: Path) -> None:
+    """Raise where the output folder cannot be made.
+
+    Raises:
+        UsageError: it is a file, or has something in it.
+    """
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise UsageError("out-not-a-folder", f"{out} is not a folder", "name a new folder with -o")
+    if out.is_dir() and any(out.iterdir()):
+        raise UsageError(
+            "out-not-empty", f"{out} is not empty", "name a new folder with -o, or empty this one"
+        )
+    if not out.absolute().parent.is_dir():
+        raise UsageError(
+            "out-parent-missing", f"there is no folder {out.absolute().parent}", "make it first"
+        )
+
+
+@contextlib.contextmanager
+def staged(out: Path) -> Iterator[Path]:
+    """Yield a folder beside ``out`` that becomes ``out`` at the end, or vanishes on an error."""
+    parent = out.absolute().parent
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=parent))
+    except OSError as error:
+        raise UsageError(
+            "out-not-writable", f"nothing can be written into {parent}: {error.strerror}",
+            "name another folder with -o",
+        ) from None  # fmt: skip
+    try:
+        yield folder
+        folder.chmod(0o777 & ~_umask())
+        folder.replace(out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _umask() -> int:
+    now = os.umask(0)
+    os.umask(now)
+    return now
+
+
+def put_model(model: Path, folder: Path) -> Path:
+    """Copy a model as ``model.onnx``, with the file of its weights if it has one."""
+    target = folder / "model.onnx"
+    files = graph.external_files(model)
+    if not files:
+        shutil.copyfile(model, target)
+    else:  # its weights are found by name, so they are written anew
+        graph.save(graph.load(model), target)
+    return target
+
+
+def companions_of(folder: Path) -> list[Path]:
+    """Return the files beside a model that go along with it."""
+    found = {file for pattern in COMPANIONS for file in folder.glob(pattern)}
+    return sorted(f for f in found if f.is_file() and f.name not in _OWN)
+
+
+def compressed(files: list[Path]) -> tuple[int, str]:
+    """Return the bytes of files after compression, and with what."""
+    total = sum(file.stat().st_size for file in files)
+    data = b"".join(file.read_bytes() for file in files) if total < _SMALL else b""
+    if data:
+        return len(lzma.compress(data, preset=6)), "xz -6"
+    packer, size = zlib.compressobj(1), 0
+    for file in files:
+        with file.open("rb") as stream:
+            while chunk := stream.read(1 << 22):
+                size += len(packer.compress(chunk))
+    return size + len(packer.flush()), "gzip -1"

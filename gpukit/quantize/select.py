@@ -1,0 +1,162 @@
+"""Which candidate wins: pure arithmetic over what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from .candidates import Recipe
+from .data import Array
+from .intervals import Drop
+from .results import LatencyResult, Status
+
+__all__ = ["Objective", "Trial", "choose", "latency_of", "within"]
+
+Objective = Literal["latency", "size", "cost"]
+
+_TIE = 1.10
+"""Latencies closer than this are not told apart on a shared machine: then the smaller file wins."""
+
+_TIE_SIZE = 1.01
+_MARGIN = 0.5
+"""Standard errors of the drop that a candidate should stay below the budget by, if one can: the
+best of many on validation is partly the luckiest."""
+
+
+@dataclass
+class Trial:
+    """A candidate on its way through the search."""
+
+    recipe: Recipe
+    path: Path | None = None
+    bytes: int | None = None
+    rows: Any = None
+    score: float | None = None
+    drop: Drop | None = None
+    latency: LatencyResult | None = None
+    status: Status = "not tried"
+    reason: str = ""
+    seconds: float = 0.0
+    marks: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The name of its recipe."""
+        return self.recipe.name
+
+
+def within(trial: Trial, max_drop: float, margin: float = 0.0) -> bool:
+    """Tell whether a candidate keeps the budget on the validation split."""
+    drop = trial.drop
+    return drop is not None and drop.value + margin * drop.error <= max_drop
+
+
+def choose(
+    trials: Sequence[Trial], *, original_bytes: int, objective: Objective, max_drop: float,
+    max_latency_ratio: float,
+) -> tuple[Trial | None, str]:  # fmt: skip
+    """Return the winner and why, or None and why the original stays.
+
+    Sets the status and the reason of each trial that was measured.
+    """
+    good = [t for t in trials if within(t, max_drop) and t.bytes is not None]
+    fast = [t for t in good if t.latency is not None and t.latency.ratio <= max_latency_ratio]
+    for trial in good:
+        if trial not in fast:
+            ratio = "was not measured" if trial.latency is None else f"{trial.latency.ratio:.2f}"
+            trial.status = "too slow"
+            trial.reason = f"latency {ratio} of the original, the limit is {max_latency_ratio:g}"
+    gains = [t for t in fast if _gain(t, original_bytes)]
+    for trial in fast:
+        if trial not in gains:
+            trial.status, trial.reason = "lost", "neither smaller nor faster than the original"
+    sure = [t for t in gains if within(t, max_drop, _MARGIN)]
+    if not gains:
+        return None, _why_none(trials, good, fast, max_drop, max_latency_ratio)
+    pool = sure or gains
+    winner = _best(pool, objective)
+    for trial in gains:
+        if trial is not winner:
+            trial.status = "lost"
+            trial.reason = _why(trial, winner, sure, objective)
+    winner.status = "chosen"
+    winner.reason = _praise(winner, original_bytes, objective)
+    return winner, winner.reason
+
+
+def _gain(trial: Trial, original_bytes: int) -> bool:
+    smaller = trial.bytes is not None and trial.bytes < 0.98 * original_bytes
+    return smaller or (trial.latency is not None and trial.latency.ratio < 0.95)
+
+
+def _best(pool: Sequence[Trial], objective: Objective) -> Trial:
+    if objective == "size":
+        least = min(t.bytes or 0 for t in pool)
+        near = [t for t in pool if (t.bytes or 0) <= least * _TIE_SIZE]
+        return min(near, key=lambda t: (round(_time(t, objective) / 0.1), pool.index(t)))
+    least_time = min(_time(t, objective) for t in pool)
+    near = [t for t in pool if _time(t, objective) <= least_time * _TIE]
+    return min(near, key=lambda t: (t.bytes or 0, pool.index(t)))
+
+
+def _time(trial: Trial, objective: Objective) -> float:
+    if trial.latency is None:
+        return float("inf")
+    return 1 / trial.latency.throughput if objective == "cost" else trial.latency.ratio
+
+
+def _praise(trial: Trial, original_bytes: int, objective: Objective) -> str:
+    ratio = trial.latency.ratio if trial.latency else float("nan")
+    least = {"latency": "fastest", "size": "smallest", "cost": "cheapest per inference"}[objective]
+    return (
+        f"{least} within the budget: {original_bytes / (trial.bytes or 1):.2f}x smaller, "
+        f"latency {ratio:.2f} of the original"
+    )
+
+
+def _why(trial: Trial, winner: Trial, sure: Sequence[Trial], objective: Objective) -> str:
+    if sure and trial not in sure:
+        return "within the budget, but by less than the uncertainty of its drop"
+    if objective == "size":
+        return f"{(trial.bytes or 0) / (winner.bytes or 1):.2f} of the winner's size"
+    mine, best = _time(trial, objective), _time(winner, objective)
+    if mine <= best * _TIE:
+        return "about as fast as the winner, and not smaller"
+    return f"{mine / best:.2f} of the winner's time"
+
+
+def _why_none(
+    trials: Sequence[Trial], good: Sequence[Trial], fast: Sequence[Trial], max_drop: float,
+    max_latency_ratio: float,
+) -> str:  # fmt: skip
+    if all(t.drop is None for t in trials):
+        reasons = {t.reason for t in trials if t.reason}
+        return "no candidate could be made" + (f": {sorted(reasons)[0]}" if reasons else "")
+    if not good:
+        return f"no candidate keeps the drop within {max_drop:g}"
+    if not fast:
+        return f"no candidate within the budget has a latency of {max_latency_ratio:g} or less"
+    return "no candidate within the budget is smaller or faster than the original"
+
+
+def latency_of(times: Array, column: int, batch: int, seed: int) -> LatencyResult:
+    """Return percentiles and the paired ratio of one column of a race; column 0 is the original."""
+    mine, original = times[:, column].astype(float), times[:, 0].astype(float)
+    ratios = mine / original
+    random = np.random.default_rng(seed)
+    draws = np.median(ratios[random.integers(0, len(ratios), (500, len(ratios)))], axis=1)
+    low, high = np.percentile(draws, [2.5, 97.5])
+    p50, p95, p99 = np.percentile(mine * 1e3, [50, 95, 99])
+    return LatencyResult(
+        p50_ms=float(p50),
+        p95_ms=float(p95),
+        p99_ms=float(p99),
+        ratio=float(np.median(ratios)),
+        ratio_low=float(low),
+        ratio_high=float(high),
+        throughput=float(1e3 * batch / p50),
+    )
