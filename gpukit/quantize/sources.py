@@ -17,23 +17,15 @@ from gpukit.errors import UsageError
 from .data import Input
 from .datafiles import LABELS, DataSource, raw_columns
 from .export import companions_of
+from .torchside import Checkpoint
 from .worker import StepFailed, Worker
 
-__all__ = ["Checkpoint", "Given", "resolve"]
+__all__ = ["Given", "resolve"]
 
 _CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 _ONNX_HERE = ("model.onnx", "onnx/model.onnx")
 _LONGEST = 256  # tokens of a text, unless the tokenizer's own limit is lower
 Rows = list[dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A PyTorch checkpoint: its file, the factory, and an example of its inputs in a file."""
-
-    path: Path
-    factory: str
-    example: Path
 
 
 @dataclass(frozen=True)

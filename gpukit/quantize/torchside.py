@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,17 @@ import numpy as np
 from gpukit.errors import UsageError
 
 from .datafiles import called, load_function
-from .sources import Checkpoint
 
-__all__ = ["export_checkpoint", "export_directory", "export_module", "load_module"]
+__all__ = ["Checkpoint", "export_checkpoint", "export_directory", "export_module", "load_module"]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A PyTorch checkpoint: its file, the factory, and an example of its inputs in a file."""
+
+    path: Path
+    factory: str
+    example: Path
 
 
 def load_module(checkpoint: Checkpoint) -> Any:

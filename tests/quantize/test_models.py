@@ -10,7 +10,7 @@ import pytest
 from gpukit.quantize import graph, intake, steps
 from gpukit.quantize.api import _batch
 from gpukit.quantize.candidates import FAMILIES, Recipe, recipes_for
-from gpukit.quantize.data import Examples
+from gpukit.quantize.data import Array, Examples
 from gpukit.quantize.datafiles import read_examples
 from gpukit.quantize.session import open_session, output_names
 from gpukit.quantize.steps import Place
@@ -53,7 +53,7 @@ class Bench:
         steps.build_candidate(recipe, self.lifted, self.prepared, target, ranges, self.place)
         return target
 
-    def outputs(self, model: Path) -> list[np.ndarray]:  # type: ignore[type-arg]
+    def outputs(self, model: Path) -> list[Array]:
         session = open_session(model, 1)
         names = output_names(open_session(self.path, 1))
         examples = Examples.open(self.data)
