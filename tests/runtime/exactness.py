@@ -7,8 +7,10 @@ import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Protocol
 
 from gpukit.runtime.checkpoint.manifest import FOLDER, checkpoint_names
+from gpukit.runtime.record import RunRecord
 from gpukit.runtime.store import DirectoryStore
 from tests.runtime.pod import Pod, Run
 
@@ -99,7 +101,17 @@ class Executed:
         return [step for number, step in self.steps if number == attempt]
 
 
-def newest_durable(run: Run) -> int:
+class Recorded(Protocol):
+    """A run whose store can be read, wherever its pods were."""
+
+    @property
+    def store(self) -> Path: ...
+
+    @property
+    def record(self) -> RunRecord: ...
+
+
+def newest_durable(run: Recorded) -> int:
     """The step of the newest checkpoint in the store."""
     names = checkpoint_names(DirectoryStore(run.store).list(FOLDER))
     return names[0].step if names else 0
@@ -119,14 +131,14 @@ def reference_weights(*, workers: int = 0) -> str:
             run.close()
 
 
-def final_weights(run: Run) -> str:
+def final_weights(run: Recorded) -> str:
     result = run.record.result()
     assert result is not None, "the run has not finished"
     assert result.value["steps"] == STEPS
     return str(result.value["sha256"])
 
 
-def check_run(run: Run, trace: Path, began: dict[int, int], *, loss_per_attempt: int) -> None:
+def check_run(run: Recorded, trace: Path, began: dict[int, int], *, loss_per_attempt: int) -> None:
     """Assert from the run record that nothing was lost or done twice beyond the stated loss.
 
     Args:

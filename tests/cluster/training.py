@@ -1,0 +1,141 @@
+"""Runs on the test cluster, rendered and applied; one is the exact training of tests/runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gpukit.contract import CHECKPOINT_MOUNT
+from gpukit.jobfile import load_job
+from gpukit.ladder import CHARGED, Cause
+from gpukit.render import Bundle
+from gpukit.runs.plan import plan_call
+from gpukit.runtime.record import RunRecord
+from gpukit.runtime.store import DirectoryStore
+from tests.cluster.api import Json, wait_until
+from tests.cluster.cluster import Cluster
+from tests.runtime import exactness
+from tests.runtime.exactness import Executed
+
+__all__ = ["H100", "ClusterRun", "start_run", "start_training"]
+
+H100 = {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3", "nvidia.com/gpu.present": "true"}
+
+_HEAD = """
+import os, threading, time
+from gpukit import gpu_job
+"""
+_TRAINING = """
+@gpu_job(profile="h100", spot=True, checkpoints="new:1Gi", platform="generic")
+def train(trace: str, pause: float) -> dict:
+    return main(trace, 0, pause)
+"""
+
+
+@dataclass
+class ClusterRun:
+    """A run, and what it leaves on its claim.
+
+    Attributes:
+        began: for each attempt the newest durable step when the one before had ended.
+    """
+
+    cluster: Cluster
+    bundle: Bundle
+    began: dict[int, int] = field(default_factory=lambda: {1: 0})
+
+    @property
+    def name(self) -> str:
+        return self.bundle.run
+
+    @property
+    def selector(self) -> str:
+        return f"gpukit.dev/run={self.name}"
+
+    @property
+    def store(self) -> Path:
+        return self.cluster.claim_folder(f"{self.bundle.task.job}-checkpoints") / self.name
+
+    @property
+    def trace(self) -> Path:
+        return self.store.parent / "trace"
+
+    @property
+    def record(self) -> RunRecord:
+        return RunRecord(DirectoryStore(self.store))
+
+    def job(self) -> Json:
+        """Return the status of the Job."""
+        found: Json = self.cluster.get("Job", self.name).get("status", {})
+        return found
+
+    def wait_for_steps(self, steps: int) -> Json:
+        """Wait until as many steps were executed in all; return the pod that executes them."""
+
+        def running() -> Json | None:
+            pods = self.cluster.pods(self.selector, phase="Running", live=True)
+            if not pods or not self.trace.exists():
+                return None
+            executed = Executed.read(self.trace).steps
+            newest = len(self.record.attempts())
+            mine = [step for attempt, step in executed if attempt == newest]
+            return pods[0] if mine and len(executed) >= steps else None
+
+        return wait_until(f"{steps} steps of {self.name}", running, every=0.05)
+
+    def interrupt(self, pod: Json, how: Callable[[Json], object]) -> None:
+        """Interrupt a pod, and note from where the next attempt is to go on."""
+        life = self.cluster.kubelet.pod(pod["metadata"]["name"], self.cluster.namespace)
+        how(pod)
+        assert life.containers["main"].ended.wait(120), "it was not interrupted"
+        self.began[len(self.began) + 1] = exactness.newest_durable(self)
+        conditions = self.cluster.conditions("Job", self.name)
+        assert "Complete" not in conditions, "complete by accident"
+
+    def wait_for_attempt(self, number: int, **options: float) -> float:
+        """Wait until an attempt has begun; return when it did, in unix seconds."""
+
+        def started() -> float | None:
+            attempts = self.record.attempts()
+            return attempts[number - 1].start.started if len(attempts) >= number else None
+
+        return wait_until(f"attempt {number}", started, every=0.05, **options)
+
+    def check_exact(self, *, loss_per_attempt: int = 0) -> None:
+        """Wait for the end; assert that no step was lost or done twice beyond what is said."""
+        self.cluster.wait_for_job(self.name)
+        assert exactness.final_weights(self) == exactness.reference_weights()
+        exactness.check_run(self, self.trace, self.began, loss_per_attempt=loss_per_attempt)
+
+    def causes(self) -> list[Cause]:
+        """Return how the attempts ended."""
+        return [attempt.cause for attempt in self.record.attempts()]
+
+    def charged(self) -> int:
+        """Return how many attempts count against ``retries``."""
+        return sum(cause in CHARGED for cause in self.causes())
+
+
+def start_training(cluster: Cluster, folder: Path, *, pause: float = 0.02) -> ClusterRun:
+    """Start the exact training job, with ``pause`` seconds after each of its steps."""
+    arguments = {"trace": f"{CHECKPOINT_MOUNT}/trace", "pause": pause}
+    return start_run(cluster, folder, exactness.source() + _TRAINING, arguments)
+
+
+def start_run(
+    cluster: Cluster, folder: Path, source: str, arguments: dict[str, object]
+) -> ClusterRun:
+    """Render a job and apply it.
+
+    Args:
+        cluster: where.
+        folder: for the job file.
+        source: of the job file, without its imports.
+        arguments: of its function.
+    """
+    file = folder / "train.py"
+    file.write_text(_HEAD + source, encoding="utf-8")
+    bundle = plan_call(load_job(str(file)), kwargs=arguments).bundle
+    cluster.create(*bundle.to_dicts())
+    return ClusterRun(cluster, bundle)
