@@ -45,6 +45,7 @@ docs: $(READY)  ## write the generated pages of the reference anew
 bench: $(READY)  ## measure against peers, side by side; prints ratios
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.mig_plan
+	$(BIN)/python -m benchmarks.interruptions
 
 e2e: $(READY)  ## the longest tests: a real Kubernetes control plane, kills, several ranks, the demo
 	$(BIN)/python -m tests.cluster.build

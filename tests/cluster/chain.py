@@ -12,12 +12,16 @@ from datetime import datetime
 from pathlib import Path
 
 from gpukit.contract import CHECKPOINT_MOUNT
+from tests.runtime.exactness import newest_durable
 
 from .api import Json, wait_until
 from .cluster import Cluster
 from .training import ClusterRun, start_run
 
-__all__ = ["chained", "classic_form", "evict_and_wait", "finish", "first_line", "start_chain"]
+__all__ = [
+    "chained", "classic_form", "evict_and_wait", "evict_and_wait_classic", "finish", "first_line",
+    "progressed", "start_chain",
+]  # fmt: skip
 
 _SOURCE = """
 import hashlib
@@ -69,6 +73,20 @@ def evict_and_wait(cluster: Cluster, run: ClusterRun, pod: Json) -> tuple[float,
     run.interrupt(pod, cluster.evict)
     following = wait_for_other(cluster, pod)
     return first_line(cluster, following) - evicted, following
+
+
+def evict_and_wait_classic(cluster: Cluster, pod: Json) -> tuple[float, Json]:
+    """Do the same for a pod of the documented form, once it has worked for a moment."""
+    first_line(cluster, pod)
+    evicted = time.time()
+    cluster.evict(pod)
+    following = wait_for_other(cluster, pod)
+    return first_line(cluster, following) - evicted, following
+
+
+def progressed(run: ClusterRun, attempt: int) -> bool:
+    """Tell whether an attempt has made a durable step of its own."""
+    return len(run.record.attempts()) >= attempt and newest_durable(run) > run.began[attempt]
 
 
 def wait_for_other(cluster: Cluster, than: Json, patience: float = 700) -> Json:

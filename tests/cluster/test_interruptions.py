@@ -13,12 +13,11 @@ import pytest
 
 from gpukit.ladder import Cause
 from tests.cluster.api import Json, wait_until
-from tests.cluster.chain import chained, evict_and_wait, finish, start_chain
+from tests.cluster.chain import chained, evict_and_wait, finish, progressed, start_chain
 from tests.cluster.cluster import Cluster
 from tests.cluster.pods import python_pod
 from tests.cluster.test_kubelet_life import OUT_OF_SERVICE
 from tests.cluster.training import H100, ClusterRun, start_training
-from tests.runtime.exactness import newest_durable
 
 pytestmark = pytest.mark.e2e
 
@@ -152,8 +151,3 @@ def test_twenty_interruptions_in_a_row_cost_the_same_each(cluster: Cluster, tmp_
     assert starts == run.began
     # Medians of five, since a machine that has other work to do makes single ones jump.
     assert median(seconds[-5:]) <= 1.5 * median(seconds[:5]), seconds
-
-
-def progressed(run: ClusterRun, attempt: int) -> bool:
-    """Tell whether an attempt has made a durable step of its own."""
-    return len(run.record.attempts()) >= attempt and newest_durable(run) > run.began[attempt]
