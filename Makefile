@@ -53,7 +53,7 @@ e2e: $(READY)  ## the longest tests: a real Kubernetes control plane, kills, sev
 
 soak: $(READY)  ## the runs of thousands: more kills, more random specs
 	GPUKIT_SOAK=1 $(BIN)/python -m pytest -q -n $(WORKERS) tests/runtime/test_kill.py tests/property \
-		tests/cluster/test_strict.py tests/healing
+		tests/cluster/test_strict.py tests/cluster/test_interruptions.py tests/healing
 	$(BIN)/python -m benchmarks.calibration
 
 controlplane: $(READY)  ## build Kubernetes' control plane for the tests, once (10 minutes, needs Go)

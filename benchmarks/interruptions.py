@@ -80,7 +80,7 @@ def measure(times: int, classic_times: int) -> dict[str, list[float]]:
             cluster = Cluster(machine, Path(folder))
             for name in ("a", "b"):
                 cluster.add_node(name, labels=H100, devices={"nvidia.com/gpu": 1})
-            run = start_chain(cluster, Path(folder))
+            run = start_chain(cluster, Path(folder), steps=1_000_000)
             claim, job = classic_form(run)
             cluster.create(claim, job)
             name = job["metadata"]["name"]

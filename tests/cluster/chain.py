@@ -26,7 +26,7 @@ __all__ = [
 _SOURCE = """
 import hashlib
 from pathlib import Path
-from gpukit import Checkpointer
+from gpukit import Checkpointer, run_info
 
 class Chain:
     digest = ""
@@ -36,22 +36,31 @@ class Chain:
         self.digest = state["digest"]
 
 @gpu_job(profile="h100", spot=True, checkpoints="new:1Gi", platform="generic")
-def chain(finish: str) -> dict:
+def chain(steps: int, folder: str) -> dict:
     chain = Chain()
     ckpt = Checkpointer(chain=chain, every_steps=5)
+    lines = os.open(f"{folder}/trace", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    done = 0
     for _ in ckpt.epochs(1):
-        for step in ckpt.batches(range(1_000_000)):
+        for step in ckpt.batches(range(steps)):
             chain.digest = hashlib.sha256(f"{chain.digest}{step}".encode()).hexdigest()
+            done = step + 1
+            os.write(lines, b"%d %d\\n" % (run_info().attempt, done))
             time.sleep(0.02)
-            if Path(finish).exists():
+            if Path(f"{folder}/finish").exists():
                 break
-    return {"steps": step + 1, "digest": chain.digest}
+    return {"digest": chain.digest, "steps": done}
 """
 
 
-def start_chain(cluster: Cluster, folder: Path) -> ClusterRun:
-    """Start the job; it goes on until :func:`finish`."""
-    return start_run(cluster, folder, _SOURCE, {"finish": f"{CHECKPOINT_MOUNT}/finish"})
+def start_chain(cluster: Cluster, folder: Path, *, steps: int = 250) -> ClusterRun:
+    """Start the job; it ends after its steps, or at the next one after :func:`finish`."""
+
+    def reference() -> dict[str, object]:
+        return {"digest": chained(steps), "steps": steps}
+
+    arguments: dict[str, object] = {"steps": steps, "folder": CHECKPOINT_MOUNT}
+    return start_run(cluster, folder, _SOURCE, arguments, reference)
 
 
 def finish(run: ClusterRun) -> None:

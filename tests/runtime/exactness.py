@@ -138,7 +138,9 @@ def final_weights(run: Recorded) -> str:
     return str(result.value["sha256"])
 
 
-def check_run(run: Recorded, trace: Path, began: dict[int, int], *, loss_per_attempt: int) -> None:
+def check_run(
+    run: Recorded, trace: Path, began: dict[int, int], *, loss_per_attempt: int, total: int = STEPS
+) -> None:
     """Assert from the run record that nothing was lost or done twice beyond the stated loss.
 
     Args:
@@ -146,6 +148,7 @@ def check_run(run: Recorded, trace: Path, began: dict[int, int], *, loss_per_att
         trace: what the job wrote down.
         began: for each attempt the newest durable step when it was started.
         loss_per_attempt: steps that an interruption may cost.
+        total: steps of the job.
     """
     executed = Executed.read(trace)
     attempts = run.record.attempts()
@@ -156,9 +159,9 @@ def check_run(run: Recorded, trace: Path, began: dict[int, int], *, loss_per_att
         expected = began[attempt.number]
         assert attempt.progress.start_step == expected, f"attempt {attempt.number}"
         assert steps == list(range(expected + 1, expected + 1 + len(steps)))
-    assert {step for _, step in executed.steps} == set(range(1, STEPS + 1))
-    allowed = STEPS + loss_per_attempt * (len(attempts) - 1)
-    assert len(executed.steps) <= allowed, f"{len(executed.steps)} steps for {STEPS}"
+    assert {step for _, step in executed.steps} == set(range(1, total + 1))
+    allowed = total + loss_per_attempt * (len(attempts) - 1)
+    assert len(executed.steps) <= allowed, f"{len(executed.steps)} steps for {total}"
 
 
 def assert_nothing_was_damaged(pods: list[Pod]) -> None:
