@@ -68,19 +68,24 @@ def _say(submission: ClusterSubmission) -> None:
 
 def follow_run(run: ClusterRun) -> bool:
     """Show the run until it ends; tell whether it has, or the person has left."""
-    from gpukit.cluster.follow import ClusterFollower
+    from gpukit.cluster.follow import Change, ClusterFollower
     from gpukit.contract import Task
 
     from .cluster_view import cluster_view
+    from .pending import PendingWatch
 
     job = run.job()
     task = (job.task if job else None) or Task(run.name, "", "", "")
     follower = ClusterFollower(run.client, run.name, run.namespace)
     with polite_signals(), cluster_view(task) as view:
+        pending = PendingWatch(run.client, run.name, run.namespace, view.bar.write)
         try:
             while not follower.done:
                 for item in follower.poll(0.2):
                     view.take(item)
+                    if isinstance(item, Change):
+                        pending.take(item)
+                pending.look()
         except KeyboardInterrupt:
             view.say(
                 f"left; the run goes on. Come back: gpukit logs -f {run.name}   end it: "

@@ -29,7 +29,7 @@ def why(snapshot: ClusterSnapshot, run: str, catalog: Catalog | None = None) -> 
 
         verdict = why(read_snapshot(run, namespace, context), run)
 
-    and shows it with ``gpukit.cli.verdicts.show_verdict(run, verdict)``.
+    and shows it with :func:`gpukit.cli.verdicts.show_verdict`, as :mod:`gpukit.cli.pending` does.
 
     Args:
         snapshot: what is seen of the cluster.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -177,7 +178,8 @@ class Container:
         with self._lock:
             for pipe in (self._process.stdin, self._process.stdout):
                 if pipe is not None:
-                    pipe.close()
+                    with contextlib.suppress(BrokenPipeError):  # a last word that nobody read
+                        pipe.close()
 
     def _tell(self, line: str) -> None:
         assert self._process.stdin is not None
