@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypedDict, TypeVar, overload
 
@@ -155,6 +155,30 @@ class GpuJob(Generic[P, R]):
         from .runs.plan import plan_call
 
         return submit_to_cluster(plan_call(self, args, kwargs), connect()).run
+
+    def map(self, points: Iterable[Mapping[str, Any] | Any]) -> list[Run]:
+        """Start a run for each point on the cluster, or find it, and return the handles.
+
+        One archive, one look by the API server, several requests at a time.
+
+        Args:
+            points: the function's arguments by name, or the value of its only parameter.
+
+        Raises:
+            GpukitError: as for :meth:`submit`; the checkpoints are on a new volume, for which
+                the runs would wait for each other.
+        """
+        self._refuse_inside_of_a_run("map")
+        from .cluster.client import connect
+        from .runs.plan import plan_call
+        from .runs.sweep import submit_sweep
+
+        name = next(iter(self.signature.parameters), "")
+        named = [dict(p) if isinstance(p, Mapping) else {name: p} for p in points]
+        if not named:
+            return []
+        plan = plan_call(self, (), named[0])
+        return list(submit_sweep(plan, connect(), named).runs)
 
     def submit_local(self, *args: P.args, **kwargs: P.kwargs) -> Run:
         """Start a run with these arguments on this machine, or find it, and return its handle.

@@ -41,7 +41,7 @@ from .spec import JobSpec
 if TYPE_CHECKING:
     from .archive import Archive
 
-__all__ = ["Bundle", "render"]
+__all__ = ["Bundle", "name_of_run", "render"]
 
 _ANNOTATIONS_MAX = 262_144  # bytes over all annotations of an object (apimachinery validation)
 _MANAGED = {LABEL_MANAGED: MANAGED_BY}
@@ -108,16 +108,8 @@ def render(
     Raises:
         SpecError: the pod override does not fit, or the arguments are too large.
     """
-    run = run or run_name(
-        job,
-        json_digest(
-            {
-                "code": archive.user_digest,
-                "function": f"{module}:{function}",
-                "arguments": arguments,
-                "spec": _declared(spec),
-            }
-        ),
+    run = run or name_of_run(
+        spec, archive, job=job, module=module, function=function, arguments=arguments
     )
     task = _task(
         spec, placement, run=run, job=job, module=module, function=function, paths=paths,
@@ -133,6 +125,22 @@ def render(
     attempts = _job(spec, placement, task, pod)
     objects: tuple[KubeObject, ...] = (code, claim, attempts) if claim else (code, attempts)
     return Bundle(run, task, spec, placement, archive, objects)
+
+
+def name_of_run(
+    spec: JobSpec, archive: Archive, *, job: str, module: str, function: str,
+    arguments: dict[str, Any],
+) -> str:  # fmt: skip
+    """Return the name of a run: the job's, with a digest of code, arguments and spec."""
+    digest = json_digest(
+        {
+            "code": archive.user_digest,
+            "function": f"{module}:{function}",
+            "arguments": arguments,
+            "spec": _declared(spec),
+        }
+    )
+    return run_name(job, digest)
 
 
 def _declared(spec: JobSpec) -> dict[str, Any]:

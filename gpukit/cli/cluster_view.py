@@ -10,7 +10,6 @@ from gpukit.cluster.follow import Change, PodLine
 from gpukit.cluster.state import PodState
 from gpukit.contract import Task
 
-from .amounts import duration
 from .view import RunView, make_bar
 
 __all__ = ["ClusterView", "cluster_view"]
@@ -64,10 +63,6 @@ class ClusterView(RunView):
 
     def _who(self) -> str:
         return f"attempt {self._attempt}" if self._attempt else "the pod"
-
-    def lasted(self, seconds: float) -> None:
-        """Say how long the run has taken."""
-        self.say(f"after {duration(seconds)}", dim=True)
 
 
 @contextmanager

@@ -27,6 +27,10 @@ _OPTIONS = [
     click.Option(["--force"], is_flag=True, help="Make a separate run, whatever there is."),
     click.Option(["--resume-from"], metavar="RUN",
         help="Begin at the newest checkpoint of another run."),
+    click.Option(["--sweep"], multiple=True, metavar="NAME=VALUES",
+        help="A run for each value, or each combination of several: lr=1e-3,1e-4 or seed=0..9."),
+    click.Option(["--max-parallel"], type=click.IntRange(min=1), metavar="N",
+        help="Of a sweep, run so many at a time; this command lets the next ones begin."),
     click.Option(["--simulate-preemption"], metavar="TIME[,±JITTER]",
         help="With --local: preempt every attempt this long after its first step."),
     click.Option(["--simulate-node-loss"], metavar="TIME[,±JITTER]",
@@ -49,6 +53,12 @@ def submit(**params: Any) -> int:
     stops one on this machine, with a checkpoint.
     """
     _check_together(params)
+    if params["sweep"]:
+        from gpukit.cluster.client import connect
+
+        from .sweeps import submit_grid
+
+        return submit_grid(connect(params["context"], tell=output.talk), params)
     plan = plan_of(params)
     if params["local"]:
         from .submit_local import submit_local
@@ -70,6 +80,16 @@ def _check_together(params: dict[str, Any]) -> None:
         raise UsageError(
             "simulate-cluster", "interruptions are simulated with --local only",
             "on a cluster, `kubectl drain` or `kubectl delete pod` interrupts a run",
+        )  # fmt: skip
+    if params["max_parallel"] and not params["sweep"]:
+        raise UsageError(
+            "sweep-missing", "--max-parallel without --sweep", "add --sweep NAME=VALUES"
+        )
+    single = ("local", "dry_run", "fresh", "force", "resume_from")
+    if params["sweep"] and any(params[name] for name in single):
+        raise UsageError(
+            "sweep-single", "--sweep beside --local, --dry-run, --fresh, --force or --resume-from",
+            "drop it: these are about one run on a cluster",
         )  # fmt: skip
     if params["local"] and (params["dry_run"] or params["context"]):
         raise UsageError(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gpukit.job import GpuJob
     from gpukit.runs.plan import Plan
 
-__all__ = ["TargetCommand", "job_of", "plan_archive", "plan_of", "target_command"]
+__all__ = ["TargetCommand", "job_of", "job_with", "plan_archive", "plan_of", "target_command"]
 
 _SPOT_WORDS = (["prefer"], ["true"], ["false"])
 
@@ -118,7 +118,7 @@ def plan_of(params: dict[str, Any]) -> Plan:
     from .parameters import parse_parameters
 
     flags = flags_of(params)
-    job = _load(params)
+    job = job_with(params)
     values = parse_parameters(job, list(params["arguments"]), target=params["target"])
     return plan_call(
         job, (), values, flags=flags, workdir=params["workdir"], include=params["include"],
@@ -152,13 +152,18 @@ def job_of(params: dict[str, Any]) -> GpuJob[..., Any]:
     """
     from .parameters import parse_parameters
 
-    job = _load(params)
+    job = job_with(params)
     if params["arguments"]:
         parse_parameters(job, list(params["arguments"]), target=params["target"])
     return job
 
 
-def _load(params: dict[str, Any]) -> GpuJob[..., Any]:
+def job_with(params: dict[str, Any]) -> GpuJob[..., Any]:
+    """Return the job of a command, whatever its arguments.
+
+    Raises:
+        GpukitError: the job file cannot be used.
+    """
     from gpukit.jobfile import load_job, parse_target
 
     return load_job(parse_target(params["target"]))

@@ -149,6 +149,10 @@ def complete(client: Client, parts: Parts, job: JobState) -> bool:
 
     A Job that another version of gpukit made needs other code than this one could give.
     """
+    if job.over:  # it needs nothing any more, but its code has to go with it
+        if job.code == parts.code["metadata"]["name"]:
+            own_code(client, parts.code, [job], make=False)
+        return True
     if job.code != parts.code["metadata"]["name"]:
         return client.get("ConfigMap", job.code, job.namespace) is not None
     for claim in parts.claims:
@@ -157,12 +161,16 @@ def complete(client: Client, parts: Parts, job: JobState) -> bool:
     return True
 
 
-def own_code(client: Client, code: Object, jobs: Sequence[JobState]) -> None:
-    """Make the ConfigMap, or have the one that is there belong to these Jobs too."""
+def own_code(
+    client: Client, code: Object, jobs: Sequence[JobState], *, make: bool = True
+) -> None:  # fmt: skip
+    """Have the ConfigMap belong to these Jobs too; with ``make``, make it where there is none."""
     meta = code["metadata"]
     owners = [_owner(job) for job in jobs]
     while True:
         there = client.get("ConfigMap", meta["name"], meta["namespace"])
+        if there is None and not make:
+            return
         if there is None:
             body = {**code, "metadata": {**meta, "ownerReferences": owners}}
             if _exists_or_created(client, body) is not None:

@@ -125,6 +125,7 @@ def _settle(
         UsageError: it goes on and would be disturbed.
     """
     if job.phase == "succeeded":
+        submission.complete(client, parts, job)
         return ClusterSubmission(run, "finished")
     if job.phase in ("failed", "stopping"):
         return None

@@ -32,6 +32,7 @@ FLAGS = {
     "submit": {
         "--local", "--context", "--detach", "--no-follow", "-d", "--dry-run",
         "--fresh", "--force", "--resume-from",
+        "--sweep", "--max-parallel",
         "--simulate-preemption", "--simulate-node-loss", "--max-interruptions", "--seed",
         "--hours", "--override-budget",
     },
@@ -94,6 +95,7 @@ def test_options_are_these_everywhere() -> None:
 def test_a_job_has_these_members() -> None:
     members = {name for name in dir(GpuJob) if not name.startswith("_")}
     assert members == {
+        "map",
         "render",
         "signature",
         "source_file",
