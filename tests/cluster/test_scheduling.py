@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from gpukit.cluster.snapshot import read_snapshot
+from gpukit.diagnose import why
 from tests.cluster.api import Json, wait_until
 from tests.cluster.cluster import Cluster
 from tests.cluster.fleet import KINDS, PLATFORMS, fleet
@@ -15,6 +17,7 @@ from tests.samples import bundle, pod_of
 
 pytestmark = pytest.mark.e2e
 
+_TRUE = ("resource-nowhere", "too-many-gpus", "spot-mismatch", "too-big")
 _WANTED = dict(zip(("full", "mig", "shared", "multi"), (*KINDS, "whole"), strict=True))
 
 
@@ -81,3 +84,7 @@ def test_a_pod_lands_on_a_right_node_and_never_on_a_wrong_one(
     cluster.create(*(pod(platform, case, name) for case, name in pods.items()))
     where = landed(cluster, pods.values())
     assert {case: where[name] for case, name in pods.items() if where[name]} == {}
+    for case, name in pods.items():
+        verdict = why(read_snapshot(name, cluster.namespace), name)
+        assert verdict is not None, case
+        assert verdict.id in _TRUE, f"{case}: {verdict.reason}"
