@@ -190,6 +190,31 @@ OPTIONS: list[tuple[str, str]] = [
     ("pod-value", 'pod={"containers": [{"image": "x"}]}'),
     ("pod-null", 'pod={"containers": None}'),
     ("pod-null", 'pod={"containers": [{"name": "main", "volumeMounts": None}]}'),
+    (
+        "pod-device-fraction",
+        'pod={"containers": [{"name": "main", "resources": {"limits": {"nvidia.com/gpu": 0.5}}}]}',
+    ),
+    (
+        "pod-device-requests",
+        'pod={"containers": [{"name": "main", "resources": {"requests": {"a.b/c": "1"}}}]}',
+    ),
+    (
+        "pod-request-over-limit",
+        'pod={"containers": [{"name": "main", "resources": {"requests": {"memory": "9Ti"}}}]}',
+    ),
+    (
+        "quantity-form",
+        'pod={"containers": [{"name": "main", "resources": {"limits": {"cpu": "lots"}}}]}',
+    ),
+    (
+        "pod-mount",
+        'pod={"containers": [{"name": "main", "volumeMounts": [{"name": "x", "mountPath": "/"}]}]}',
+    ),
+    ("pod-container-name", 'pod={"initContainers": [{"name": "main", "image": "x"}]}'),
+    ("pod-image", 'pod={"initContainers": [{"name": "first"}]}'),
+    ("pod-number", 'pod={"terminationGracePeriodSeconds": -1}'),
+    ("pod-dns", 'pod={"dnsPolicy": "None"}'),
+    ("pod-toleration", 'pod={"tolerations": [{"key": "a", "operator": "Exists", "value": "b"}]}'),
     ("pod-restart-policy", 'pod={"restartPolicy": None}'),
     ("pod-restart-policy", 'pod={"restartPolicy": "Always"}'),
     ("pod-own-field", 'pod={"containers": [{"name": "main", "command": ["sh"]}]}'),
