@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from copy import deepcopy
 
 from tests.cluster.api import Json
 from tests.cluster.fleet import PLATFORMS, fleet
@@ -205,8 +206,8 @@ def silent(world: World, rng: random.Random) -> None:
             world.silence(pods[0]["spec"]["nodeName"])
 
     for name, body in list(world.nodes.items()):
-        twin = {**body, "metadata": {**body["metadata"], "name": f"{name}-2"}}
-        world.nodes[f"{name}-2"] = twin
+        world.nodes[f"{name}-2"] = deepcopy(body)
+        world.nodes[f"{name}-2"]["metadata"]["name"] = f"{name}-2"
     world.after.append(fall_silent)
 
 
