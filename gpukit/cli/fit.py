@@ -25,7 +25,7 @@ _NUMBERS = {"k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12}
 
 
 @click.command()
-@click.argument("target", required=False, metavar="FILE[::FACTORY] | MODULE:FACTORY | MODEL")
+@click.argument("target", required=False, metavar="FACTORY | MODEL | RUN")
 @click.option("--batch-size", type=click.IntRange(1), metavar="N",
               help="Samples of a batch; default: as many as the factory gives.")  # fmt: skip
 @click.option("--optimizer", type=click.Choice(_OPTIMIZERS), default="adamw", show_default=True,
@@ -63,11 +63,13 @@ def fit(target: str | None, **params: Any) -> int:
     gpukit fit my_package.models:make_model --optimizer sgd
     gpukit fit path/to/llama --inference --context-length 8192 --concurrency 16
     gpukit fit --inference --parameters 8B --layers 32 --kv-heads 8 --head-dim 128
+    gpukit fit train-0a1d95b3                   what a run used, and what would do
 
     A factory is a function that returns model, (model, inputs) or (model,
     inputs, loss function). It is called with shapes and without data, so a
     model of any size is measured here, on a CPU. MODEL is a folder, or a
-    config.json, in the form of Hugging Face.
+    config.json, in the form of Hugging Face. Of a RUN that used a GPU it is
+    said what was measured.
     """  # noqa: D301 - click's mark of a block
     from . import fit_tables
 
@@ -85,9 +87,13 @@ def fit(target: str | None, **params: Any) -> int:
         need = _of_numbers(params, precision)
         fit_tables.show(need, f"{params['parameters']} parameters", params)
         return 0
-    _require_torch()
     path = Path(target)
     model = path.is_dir() or path.suffix == ".json"
+    if not model and path.suffix != ".py" and ":" not in target:
+        from .fit_run import fit_run
+
+        return fit_run(target, params)
+    _require_torch()
     if model and params["inference"]:
         fit_tables.show(_serving(path, params, precision), target, params)
     else:

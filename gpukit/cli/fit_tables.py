@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gpukit.finops.fit import Need, Room
     from gpukit.fit.estimate import Estimate
 
-__all__ = ["cheapest", "find_rooms", "rooms_data", "show", "show_rooms"]
+__all__ = ["cheapest", "find_rooms", "parts_table", "rooms_data", "show", "show_rooms"]
 
 _SHOWN = 8
 
@@ -78,9 +78,8 @@ def cheapest(rooms: Sequence[Room]) -> Room | None:
     return next((room for room in rooms if room.fits and room.price is not None), None)
 
 
-def _parts(need: Need, found: Estimate | None, name: str) -> None:
-    at_least = "at least " * need.at_least
-    output.text(f"{output.style(name, bold=True)}  needs {at_least}{size(need.total)}\n\n")
+def parts_table(need: Need) -> None:
+    """Print what a need is made of."""
     rows = [
         ["unknown" if part.size is None else size(part.size), part.name, part.why]
         for part in need.parts
@@ -89,6 +88,12 @@ def _parts(need: Need, found: Estimate | None, name: str) -> None:
     output.table(
         [Column("memory", right=True), Column("for"), Column("how", wrap=True, dim=True)], rows
     )
+
+
+def _parts(need: Need, found: Estimate | None, name: str) -> None:
+    at_least = "at least " * need.at_least
+    output.text(f"{output.style(name, bold=True)}  needs {at_least}{size(need.total)}\n\n")
+    parts_table(need)
     if found is not None and found.traced.batch is not None:
         words = f"activations reach {size(found.traced.activations)}"
         if found.each:

@@ -10,6 +10,7 @@ from fractions import Fraction
 from gpukit.catalog import Catalog, Platform
 from gpukit.errors import PlacementError
 from gpukit.placement import resolve
+from gpukit.runtime.usage import Usage
 from gpukit.spec import make_spec
 
 from .compare import Option, options
@@ -84,6 +85,38 @@ def need_of(parts: Sequence[Part], headroom: Fraction = HEADROOM) -> Need:
             Part("CUDA context", CONTEXT, "the driver, and kernels that are loaded"),
         )
     )  # fmt: skip
+
+
+def measured_need(usage: Usage, headroom: Fraction = HEADROOM) -> Need | None:
+    """Return what a run needs, from what it was seen to use; None where nobody looked.
+
+    PyTorch's own count is the better one: its allocator would do without what it holds beyond that.
+    """
+    if usage.allocated is None:
+        if usage.used is None:
+            return None
+        parts = [Part("in use", usage.used, "at the peak, by whatever process (NVML)")]
+        return Need((*parts, _spare(usage.used, headroom)))
+    tensors = Part("tensors", usage.allocated, "at the peak (PyTorch's max_memory_allocated)")
+    others = None if usage.used is None else usage.used - (usage.reserved or 0)
+    if others is None or others <= 0:
+        context = Part("CUDA context", CONTEXT, "not seen: the driver, and kernels that are loaded")
+    else:
+        context = Part("CUDA context", others, "in use (NVML), less what PyTorch held")
+    return Need((tensors, _spare(usage.allocated, headroom), context))
+
+
+def _spare(size: int, headroom: Fraction) -> Part:
+    why = f"{float(100 * headroom):g} % for what the allocator cannot use, and for other batches"
+    return Part("head-room", int(size * headroom), why)
+
+
+def slower(option: Option, busy: Fraction | None) -> Fraction | None:
+    """Return how much longer a job takes that kept the whole of this GPU busy for a part ``busy``.
+
+    None where nobody knows how busy it was.
+    """
+    return None if busy is None else max(Fraction(1), busy / option.compute)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 from gpukit.cluster.state import JobState, PodState
 from gpukit.ladder import Cause
 from gpukit.runtime.record import Attempt, End, Progress, Start
+from gpukit.runtime.usage import Usage
 
 __all__ = ["AttemptView", "Gap", "RunView", "read_view", "structured_lines"]
 
@@ -161,6 +162,7 @@ def _attempt(row: Mapping[str, Any]) -> Attempt | None:
         durable_step=int(row.get("durable", 0)),
         first_step_at=None if first is None else started + float(first),
         restore_seconds=row.get("restore"), updated=started + seconds,
+        gpu=Usage.from_row(row.get("gpu")),
     )  # fmt: skip
     return Attempt(start, progress, End(cause=cause, ended=started + seconds), cause)
 

@@ -13,6 +13,7 @@ from gpukit.errors import StoreError
 from . import log
 from .hang import Pulse
 from .record import Progress, RunRecord
+from .usage import Meter
 
 __all__ = ["ProgressWriter", "Tracker"]
 
@@ -71,6 +72,7 @@ class Tracker:
         every: least seconds between two progress lines.
         pulse: tells when silence is a hang.
         reached: the newest step that the attempt before finished; None for the first attempt.
+        meter: what it uses of its GPUs.
     """
 
     def __init__(
@@ -81,11 +83,13 @@ class Tracker:
         every: float,
         pulse: Pulse | None = None,
         reached: int | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self.progress = Progress(start_step=known, last_step=known, durable_step=known)
         self.pulse = pulse or Pulse()
         self._durable_seen: int | None = None
         self._reached = reached
+        self._meter = meter
         self._number = number
         self._offer = offer
         self._every = every
@@ -112,6 +116,8 @@ class Tracker:
                 bytes=event.get("bytes"),
             )  # fmt: skip
             self._put()
+        elif event["event"] == "gpu" and self._meter is not None:
+            self._meter.note(event)
         elif event["event"] == "save-failed":
             shown = {key: event.get(key) for key in ("step", "message")}
             log.line("save-failed", attempt=self._number, **shown)
@@ -123,6 +129,11 @@ class Tracker:
             self._put()
         elif event["event"] == "alive":
             self.pulse.alive(time.monotonic())
+
+    def last(self) -> Progress:
+        """Return how far it came, with what it used until now."""
+        self._update()
+        return self.progress
 
     def beat(self) -> None:
         """Record now and then that the attempt lives: what a killed one cost is known by that."""
@@ -160,7 +171,8 @@ class Tracker:
 
     def _update(self, **changes: Any) -> None:
         changes["silence"] = round(self.pulse.longest, 1)
-        self.progress = replace(self.progress, updated=time.time(), **changes)
+        gpu = self._meter.usage() if self._meter else None
+        self.progress = replace(self.progress, updated=time.time(), gpu=gpu, **changes)
 
     def _put(self) -> None:
         self._recorded = time.monotonic()

@@ -24,6 +24,7 @@ from gpukit.errors import StoreError
 from gpukit.ladder import Cause, PastAttempt
 
 from .store import Store
+from .usage import Usage
 
 __all__ = [
     "About", "Attempt", "End", "Progress", "Result", "RunRecord", "Start", "Submission",
@@ -88,6 +89,7 @@ class Progress:
         save_seconds: seconds until a save is durable.
         interval: seconds between saves, as it stands now.
         silence: the longest time between two signs of life, seconds.
+        gpu: what it used of its GPUs; None without one, or where nobody could look.
     """
 
     start_step: int = 0
@@ -103,6 +105,7 @@ class Progress:
     save_seconds: float | None = None
     interval: float | None = None
     silence: float = 0.0
+    gpu: Usage | None = None
 
 
 @dataclass(frozen=True)
@@ -300,4 +303,6 @@ def _load(data: bytes, kind: type[T]) -> T:
     values = {name: value for name, value in raw.items() if name in known}
     if "cause" in values:
         values["cause"] = Cause(values["cause"])
+    if "gpu" in values:
+        values["gpu"] = Usage.from_row(values["gpu"])
     return kind(**values)

@@ -41,6 +41,7 @@ from .record import (
 )
 from .relay import Relay
 from .signals import SignalPipe
+from .usage import Meter
 from .watch import Watch
 from .writing import open_host
 
@@ -95,11 +96,14 @@ class Supervisor:
             return self._refuse(verdict, result)
         self._begin()
         writer = ProgressWriter(self._record, self._start.number)
-        tracker = self._tracker(writer)
+        meter = Meter(self._environ)
+        tracker = self._tracker(writer, meter)
         ending = self._watch(signals, tracker)
-        writer.offer(tracker.progress)
+        meter.close()
+        progress = tracker.last()
+        writer.offer(progress)
         writer.close(_PATIENCE)
-        return self._close(ending, tracker.progress)
+        return self._close(ending, progress)
 
     def _read_record(self) -> None:
         env, now = self._environment, time.time()
@@ -131,7 +135,7 @@ class Supervisor:
             attempts=[termination.row(a) for a in self._earlier[-_HISTORY:]],
         )  # fmt: skip
 
-    def _tracker(self, writer: ProgressWriter) -> Tracker:
+    def _tracker(self, writer: ProgressWriter, meter: Meter) -> Tracker:
         earlier = self._earlier
         pulse = Pulse(
             self._task.hang_timeout,
@@ -141,7 +145,7 @@ class Supervisor:
         known = max((a.progress.durable_step for a in earlier), default=0)
         reached = earlier[-1].progress.last_step if earlier else None
         every = self._environment.progress_seconds
-        return Tracker(self._start.number, known, writer.offer, every, pulse, reached)
+        return Tracker(self._start.number, known, writer.offer, every, pulse, reached, meter)
 
     def _watch(self, signals: SignalPipe, tracker: Tracker) -> Ending:
         def finish(value: Any) -> Ending | None:

@@ -117,6 +117,7 @@ def row(attempt: Attempt) -> dict[str, Any]:
         "restore": None if progress.restore_seconds is None else round(progress.restore_seconds, 2),
         "node": attempt.start.node,
         "index": attempt.start.index,
+        "gpu": None if progress.gpu is None else progress.gpu.to_row(),
     }
     return {name: value for name, value in found.items() if value not in (None, "")}
 

@@ -20,6 +20,7 @@ from .failure import digest_of, user_traceback
 from .log import say
 from .processes import die_with_parent
 from .results import to_json
+from .usage import TorchWatch
 
 __all__ = ["main"]
 
@@ -38,6 +39,7 @@ class Trainer:
 
     def run(self) -> int:
         """Import the job, call the function, report; return the exit code of the process."""
+        watch = TorchWatch(self.ctx.send)
         try:
             try:
                 self.ctx.in_user_code = True
@@ -46,6 +48,7 @@ class Trainer:
                 value = self._call()
             finally:
                 self.ctx.in_user_code = False
+                watch.close()
         except context.Preempted:
             return self._stopped()
         except SystemExit as error:

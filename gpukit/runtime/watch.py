@@ -124,7 +124,7 @@ class Watch:
     def _take_events(self) -> None:
         for trainer in self._trainers:
             for event in trainer.take_events():
-                if trainer.state.rank == 0:
+                if trainer.state.rank == 0 or event["event"] == "gpu":
                     self._tracker.handle(event)
             self._look_for_failure(trainer)
         if self._writer is not None:
