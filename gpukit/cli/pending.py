@@ -41,6 +41,7 @@ class PendingWatch:
         self._next: float | None = clock() + _FIRST
         self._pause = _AGAIN
         self._said = ""
+        self._doubted = False
 
     def take(self, change: Change) -> None:
         """Learn from what happens to the run whether it runs."""
@@ -56,12 +57,16 @@ class PendingWatch:
         self._next = self._clock() + self._pause
         self._pause = min(2 * self._pause, _LONGEST)
         from gpukit.cluster.snapshot import read_snapshot
-        from gpukit.diagnose import why
+        from gpukit.diagnose import is_doubtful, why
 
         try:
             verdict = why(read_snapshot(self._run, self._namespace, client=self._client), self._run)
         except GpukitError:  # it is a help; what ails the cluster is said by whoever follows
             return
+        if verdict is not None and is_doubtful(verdict) and not self._doubted:
+            self._doubted, self._next = True, self._clock() + _FIRST
+            return
+        self._doubted = False
         if verdict is not None and verdict.reason != self._said:
             self._said = verdict.reason
             show_verdict(self._run, verdict, write=self._write)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import click
 
 from . import output
@@ -9,6 +11,7 @@ from . import output
 __all__ = ["why"]
 
 _FINDINGS = 3
+_SECOND_LOOK = 5.0  # seconds; the scheduler takes one at most to place a pod that fits
 
 
 @click.command("why")
@@ -24,13 +27,17 @@ def why(run: str, namespace: str | None, context: str | None, output_format: str
     something stands in the way, 0 where nothing does.
     """
     from gpukit.cluster.snapshot import read_snapshot
-    from gpukit.diagnose import state
+    from gpukit.diagnose import is_doubtful, state
     from gpukit.diagnose import why as judge
 
     from .verdicts import show_verdict
 
     snapshot = read_snapshot(run, namespace, context)
     verdict = judge(snapshot, run)
+    if verdict is not None and is_doubtful(verdict):
+        time.sleep(_SECOND_LOOK)
+        snapshot = read_snapshot(run, namespace, context)
+        verdict = judge(snapshot, run)
     if output_format != "table":
         found = None if verdict is None else verdict.data()
         where = None if verdict is not None else state(snapshot, run)

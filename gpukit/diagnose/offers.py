@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gpukit.catalog import Catalog, Gpu, Platform
-from gpukit.catalog.machines import INSTANCE_TYPE
+from gpukit.catalog.machines import INSTANCE_TYPE, Machine
 from gpukit.profile import Profile
 
 from .nodes import NodeFacts
@@ -112,20 +112,19 @@ def _gpu_of(node: NodeFacts, platform: Platform, catalog: Catalog) -> Gpu | None
         return by_product
     machines = [
         machine for machine in catalog.machines
-        if machine.cloud == platform.cloud and _is(machine.name, node, platform, machine.value)
+        if machine.cloud == platform.cloud and _is(machine, node, platform)
     ]  # fmt: skip
     names = {machine.gpu for machine in machines}
     known = {gpu.name: gpu for gpu in catalog.gpus}
     return known.get(names.pop()) if len(names) == 1 else None
 
 
-def _is(name: str, node: NodeFacts, platform: Platform, value: object) -> bool:
+def _is(machine: Machine, node: NodeFacts, platform: Platform) -> bool:
     if INSTANCE_TYPE in node.labels:
-        return node.labels[INSTANCE_TYPE] == name
+        return node.labels[INSTANCE_TYPE] == machine.name
     labels = platform.gpu_labels
     return bool(labels) and all(
-        node.labels.get(key) == value(word)  # type: ignore[operator]
-        for key, word in labels.items()
+        node.labels.get(key) == machine.value(word) for key, word in labels.items()
     )
 
 

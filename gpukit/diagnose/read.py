@@ -212,6 +212,7 @@ def _containers(spec: _Json, status: _Json) -> Iterator[ContainerFacts]:
             reason=detail.get("reason") or "",
             message=(detail.get("message") or "").strip(),
             exit_code=detail.get("exitCode"),
+            ended=seconds_of(detail.get("finishedAt")),
             native=item["name"] in native,
         )
 

@@ -15,7 +15,7 @@ from .times import span
 from .unscheduled import unscheduled
 from .verdict import Fix, Verdict
 
-__all__ = ["state", "why"]
+__all__ = ["is_doubtful", "state", "why"]
 
 
 def why(snapshot: ClusterSnapshot, run: str, catalog: Catalog | None = None) -> Verdict | None:
@@ -30,6 +30,7 @@ def why(snapshot: ClusterSnapshot, run: str, catalog: Catalog | None = None) -> 
         verdict = why(read_snapshot(run, namespace, context), run)
 
     and shows it with :func:`gpukit.cli.verdicts.show_verdict`, as :mod:`gpukit.cli.pending` does.
+    A verdict that :func:`is_doubtful` counts only when a snapshot some seconds later says it too.
 
     Args:
         snapshot: what is seen of the cluster.
@@ -49,6 +50,11 @@ def why(snapshot: ClusterSnapshot, run: str, catalog: Catalog | None = None) -> 
     if _waits_for_node(case):
         return _gated(case) or claim_without_volume(case) or unscheduled(case)
     return None
+
+
+def is_doubtful(verdict: Verdict) -> bool:
+    """Tell whether the scheduler may just not have seen yet what the snapshot shows."""
+    return verdict.id == "scheduler-refuses"
 
 
 def state(snapshot: ClusterSnapshot, run: str) -> str:

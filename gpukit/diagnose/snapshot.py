@@ -113,6 +113,7 @@ class ContainerFacts:
         reason: one word, such as ``ImagePullBackOff``.
         message: what else is said.
         exit_code: how it ended; None while it has not.
+        ended: when that was, unix seconds.
         native: a sidecar that Kubernetes itself ends (an init container that restarts).
     """
 
@@ -122,6 +123,7 @@ class ContainerFacts:
     reason: str = ""
     message: str = ""
     exit_code: int | None = None
+    ended: float | None = None
     native: bool = False
 
 

@@ -19,6 +19,8 @@ _PULL = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverP
 _DENIED = ("unauthorized", "denied", "authentication required", "403", "401", "no basic auth")
 _AWAY = ("no such host", "timeout", "i/o", "connection refused", "tls", "x509", "503", "429")
 _MESH = ("istio-proxy", "linkerd-proxy")
+_STALE = 300.0  # seconds after which an event is of the past: the kubelet tries every 2 min
+_TRIES, _FRESH = 3, 120.0  # a driver that comes up with its node fails once or twice, and then not
 _LEFT = 30.0  # seconds that containers have to end after the main one
 _CONFIG = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
 
@@ -184,7 +186,7 @@ def _volume(case: Case, pod: PodFacts) -> Verdict | None:
     if event is None or any(c.state == "running" for c in pod.containers):
         return None
     ago = case.snapshot.ago(event.seen) or 0.0
-    if ago > 300:  # it was so, and is not any more
+    if ago > _STALE:
         return None
     if "Multi-Attach" in event.message:
         holders = [
@@ -198,6 +200,8 @@ def _volume(case: Case, pod: PodFacts) -> Verdict | None:
             wait("it is detached when the other pod is gone, in 6 minutes at most"), evidence,
             waiting=True,
         )  # fmt: skip
+    if event.count < _TRIES and case.waited < _FRESH:
+        return None
     return Verdict(
         "volume-not-mounted", "a volume of the pod cannot be mounted",
         Fix("advice", "see what its driver says"), (event.message,),
@@ -219,8 +223,8 @@ def _sidecar(case: Case, pod: PodFacts) -> Verdict | None:
     if main is None or main.state != "terminated":
         return None
     left = [c for c in pod.containers if c.state == "running" and not c.native and c is not main]
-    ended = (case.snapshot.ago(pod.started) or 0.0) >= _LEFT
-    if not left or not ended:
+    ago = case.snapshot.ago(main.ended or pod.started) or 0.0
+    if not left or ago < _LEFT:
         return None
     name = left[0].name
     evidence = (

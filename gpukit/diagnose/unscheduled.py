@@ -88,7 +88,7 @@ def _tainted(case: Case, nearest: Sequence[NodeView], views: Sequence[NodeView])
     words = ", ".join(str(taint) for taint in taints)
     return Verdict(
         "taint-not-tolerated",
-        f"the {_nodes(names)} that would fit {_are(names)} tainted, and the pod tolerates it not",
+        f"the pod does not tolerate the taint of the {_nodes(names)} that would fit",
         Fix("options", "tolerate it, if the node is meant for jobs such as this",
             options=_tolerating(case.declared, more)),
         (f"{view.node.name}: {words}",),

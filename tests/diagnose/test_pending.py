@@ -12,7 +12,7 @@ from gpukit.cluster.client import Client
 from gpukit.cluster.follow import Change
 from gpukit.diagnose import ClusterSnapshot
 from gpukit.errors import ClusterError
-from tests.diagnose.scene import A100_SLICES, RUN, Scene, gpu_node
+from tests.diagnose.scene import A100_SLICES, RUN, Scene, gpu_node, stamp
 
 
 class Followed:
@@ -49,6 +49,18 @@ def test_it_is_said_after_ten_seconds_and_once(monkeypatch: pytest.MonkeyPatch) 
     assert followed.looks == 2
     followed.scene = Scene()
     assert followed.at(100.0) > 0  # another reason
+
+
+def test_what_may_be_a_matter_of_moments_is_looked_at_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = Scene(gpu_node("rack-2", "NVIDIA-A100-SXM4-80GB", {"nvidia.com/mig-1g.10gb": 7}))
+    scene.pod["metadata"]["creationTimestamp"] = stamp(300)
+    scene.pod["status"]["conditions"][0]["lastTransitionTime"] = stamp(300)
+    followed = Followed(monkeypatch, scene)
+    assert followed.at(10.0) == 0
+    assert followed.at(20.0) > 0
+    assert "the scheduler takes no node" in followed.lines[0]
 
 
 def test_nothing_is_asked_of_a_run_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -149,6 +149,24 @@ def test_a_native_sidecar_is_ended_by_kubernetes() -> None:
     assert scene.verdict() is None
 
 
+def test_a_sidecar_has_a_moment_to_end() -> None:
+    ended = {"exitCode": 0, "finishedAt": stamp(5)}
+    done = {"name": "main", "state": {"terminated": ended}}
+    side = {"name": "logs", "state": {"running": {}}}
+    scene = Scene(the_node()).bound("rack-1", done, side, phase="Running")
+    assert scene.verdict() is None
+    ended["finishedAt"] = stamp(40)
+    assert scene.sure().id == "sidecar-runs-on"
+
+
+def test_a_driver_that_comes_up_with_its_node_is_given_time() -> None:
+    scene = Scene(the_node()).bound("rack-1")
+    scene.event("FailedMount", "driver name csi.example.com not found in the list of drivers")
+    assert scene.verdict() is None
+    scene.pod["metadata"]["creationTimestamp"] = stamp(300)
+    assert scene.sure().id == "volume-not-mounted"
+
+
 def test_a_volume_that_is_still_elsewhere() -> None:
     scene = Scene(the_node()).bound("rack-1")
     scene.event("FailedAttachVolume", 'Multi-Attach error for volume "pv-1"')
