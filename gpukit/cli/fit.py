@@ -11,6 +11,7 @@ import click
 from gpukit.errors import UsageError
 
 from . import output
+from .run_options import place_options
 
 if TYPE_CHECKING:
     from gpukit.finops.fit import Need
@@ -54,6 +55,7 @@ _NUMBERS = {"k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12}
 @click.option("--prices", type=click.Path(path_type=Path), metavar="FILE",
               help="Your own prices: TOML, or CSV of OpenCost or SkyPilot.")  # fmt: skip
 @click.option("--all", "everything", is_flag=True, help="Also what is too small, or has no price.")
+@place_options
 @output.format_option("table", "json", "yaml")
 def fit(target: str | None, **params: Any) -> int:
     """Say how much GPU memory a model needs, and which GPU or slice holds it.

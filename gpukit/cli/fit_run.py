@@ -14,12 +14,16 @@ from . import output
 from .amounts import duration, memory, money, size
 from .fit_tables import find_rooms, parts_table, rooms_data
 from .output import Column
+from .run_options import run_of
 
 if TYPE_CHECKING:
     from gpukit.finops.fit import Need, Room
+    from gpukit.runs.handle import Run
     from gpukit.runs.measured import Measured
 
-__all__ = ["fit_run"]
+__all__ = ["fit_run", "hint"]
+
+_LITTLE = 0.5
 
 _ENOUGH = 30
 """Looks at a GPU, one a second, below which nothing is said of how busy it was."""
@@ -39,9 +43,8 @@ def fit_run(name: str, params: dict[str, Any]) -> int:
     from gpukit.catalog import load_catalog
     from gpukit.finops.fit import measured_need
     from gpukit.runs.measured import measured_run
-    from gpukit.runs.opening import open_run
 
-    found = measured_run(open_run(name, tell=output.talk))
+    found = measured_run(run_of({**params, "run": name}))
     need = measured_need(found.usage, Fraction(params["headroom"], 100))
     if need is None:
         raise UsageError(
@@ -58,6 +61,21 @@ def fit_run(name: str, params: dict[str, Any]) -> int:
         return 0
     _show(name, found, need, candidates, everything=params["everything"])
     return 0
+
+
+def hint(run: Run) -> None:
+    """Say in a line that a run used little of its GPU, where it did: it may fit a slice."""
+    from gpukit.finops.fit import measured_need
+    from gpukit.runtime.usage import merged
+
+    usage = merged(attempt.progress.gpu for attempt in run.attempts())
+    need = None if usage is None else measured_need(usage)
+    if usage is None or need is None or not usage.total or need.total > usage.total * _LITTLE:
+        return
+    words = (
+        f"  {size(need.total)} of {size(usage.total)} GPU memory would do: gpukit fit {run.name}"
+    )
+    output.talk(output.style(words, fg="cyan"))
 
 
 def _busy(found: Measured) -> Fraction | None:

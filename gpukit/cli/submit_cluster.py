@@ -103,6 +103,7 @@ def conclude(run: ClusterRun, output_format: str) -> int:
     Raises:
         RunFailedError: it did not succeed.
     """
+    from .fit_run import hint
     from .status import show_end, view_data
 
     job = run.job()
@@ -110,6 +111,7 @@ def conclude(run: ClusterRun, output_format: str) -> int:
         raise run.failure()
     view = run.view()
     show_end(view, time.time())
+    hint(run)
     value = run.value()
     if output_format != "table":
         output.data({**view_data(view), "result": value}, output_format)

@@ -101,6 +101,7 @@ def _follow(submission: Submission) -> bool:
 
 def _conclude(run: LocalRun, output_format: str, *, stopped: bool) -> int:
     """Print summary and result, and return the exit code."""
+    from .fit_run import hint
     from .summary import show_summary, summary_data
 
     status = run.status()
@@ -109,6 +110,7 @@ def _conclude(run: LocalRun, output_format: str, *, stopped: bool) -> int:
     summary = run.summary()
     show_summary(run, summary)
     estimates.compare(run)
+    hint(run)
     result = run.record.result()
     if output_format != "table":
         found = summary_data(run, summary)

@@ -18,11 +18,15 @@ import pytest
 
 from gpukit.catalog import load_catalog
 from gpukit.cli.main import main, run
+from gpukit.cluster.state import JobState, PodState
+from gpukit.contract import CONTAINER
 from gpukit.errors import UsageError
 from gpukit.finops.fit import CONTEXT, measured_need
-from gpukit.runtime.record import Progress, RunRecord
+from gpukit.ladder import Cause
+from gpukit.runs.view import read_view
+from gpukit.runtime.record import Attempt, End, Progress, RunRecord, Start
 from gpukit.runtime.store import DirectoryStore
-from gpukit.runtime.termination import row
+from gpukit.runtime.termination import Message, row
 from gpukit.runtime.usage import Usage, merged, torch_event
 from tests.runtime.local import Desk
 
@@ -226,6 +230,7 @@ def test_a_run_records_what_it_used_and_fit_says_what_would_do(
     job = desk.cli("submit", "--local", file.name, "--counters", **environ)
     _, said = job.communicate(timeout=60)
     assert job.returncode == 0, said
+    assert "4.3 GiB of 80 GiB GPU memory would do: gpukit fit train-" in said
     [folder] = (desk.home / "runs").iterdir()
     [message] = [json.loads(p.read_text()) for p in (folder / "logs").glob("attempt-*.end.json")]
     seen = message["attempts"][0]["gpu"]
@@ -278,6 +283,23 @@ def test_a_run_on_a_cpu_measures_nothing(desk: Desk) -> None:
     with pytest.raises(UsageError) as unknown:
         run(["fit", "train-00000000"])
     assert unknown.value.id == "run-unknown"
+
+
+def test_a_run_of_a_cluster_tells_by_its_termination_message() -> None:
+    """What the pod's message holds comes back as the run's attempts have it."""
+    usage = Usage(H100, 1, 80 * GIB, 6 * GIB, 3 * GIB, 5 * GIB, 0.13, 600)
+    attempt = Attempt(
+        Start(1, "uid", "pod", "node", 0, 100.0), Progress(last_step=5, updated=200.0, gpu=usage),
+        End(Cause.FINISHED, 0, ended=200.0), Cause.FINISHED,
+    )  # fmt: skip
+    message = Message("train-1", Cause.FINISHED, 0, attempt=1, attempts=[attempt]).to_json()
+    status = {"state": {"terminated": {"message": message.decode(), "exitCode": 0}}}
+    pod = {
+        "metadata": {"name": "p", "uid": "uid", "creationTimestamp": "2026-11-01T00:00:00Z"},
+        "status": {"phase": "Succeeded", "containerStatuses": [{"name": CONTAINER, **status}]},
+    }  # fmt: skip
+    view = read_view(JobState({"metadata": {"name": "train-1"}}), [PodState(pod)])
+    assert [found.attempt.progress.gpu for found in view.attempts] == [usage]
 
 
 def test_what_a_device_is_called_finds_it_in_the_catalog() -> None:
