@@ -1,19 +1,22 @@
 """Real spot capacity over time, replayed for one machine: how long it lives, when the next comes.
 
-Traces of UCLASystem/bamboo (MIT licence): ``*.csv`` hold "milliseconds, add|remove, node";
-``*.txt`` hold "date, time, number of nodes".
+Three formats: "milliseconds, add|remove, node" and "date, time, number of nodes" (``*.csv`` and
+``*.txt`` of UCLASystem/bamboo, MIT licence), and the JSON of skypilot-org/spot-traces:
+``{"metadata": {"gap_seconds": 600}, "data": [machines, machines, …]}``.
 """
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
-__all__ = ["Trace", "load_traces", "replayed"]
+__all__ = ["Trace", "load_trace", "load_traces", "replayed"]
 
 
 @dataclass(frozen=True)
@@ -27,16 +30,42 @@ class Trace:
 def load_traces(folder: Path) -> Iterator[tuple[str, Trace]]:
     """Yield all traces of a folder by name."""
     for path in sorted(folder.rglob("*")):
-        lines = path.read_text().splitlines() if path.suffix in (".csv", ".txt") else []
-        events = _changes(lines) if path.suffix == ".csv" else _counts(lines)
-        if events:
-            yield path.stem, Trace(tuple(events), events[-1][0] + 0.1)
+        if path.suffix in (".csv", ".txt", ".json"):
+            yield path.stem, load_trace(path)
+
+
+def load_trace(path: Path) -> Trace:
+    """Read one file, whichever of the formats it has.
+
+    Raises:
+        ValueError: it has none of them, or holds nothing.
+    """
+    text = path.read_text(encoding="utf-8")
+    try:
+        if text.lstrip().startswith("{"):
+            return _grid(json.loads(text))
+        lines = [line for line in text.splitlines() if line.strip()]
+        changes = lines and lines[0].split(",")[1].strip() in ("add", "remove")
+        events = _changes(lines) if changes else _counts(lines)
+    except (ValueError, IndexError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no trace of a known format: {error!r}") from None
+    if not events:
+        raise ValueError(f"{path} is empty")
+    return Trace(tuple(events), events[-1][0] + 0.1)
+
+
+def _grid(raw: dict[str, Any]) -> Trace:
+    gap = float(raw["metadata"]["gap_seconds"]) / 3600
+    counts = [int(count) for count in raw["data"]]
+    first = [(0.0, counts[0])]
+    later = [(i * gap, b) for i, (a, b) in enumerate(pairwise(counts), start=1) if a != b]
+    return Trace(tuple(first + later), len(counts) * gap)
 
 
 def _changes(lines: list[str]) -> list[tuple[float, int]]:
     count, events = 0, []
     for line in lines:
-        time, what, _node = line.split(",")
+        time, what, _node = (word.strip() for word in line.split(","))
         count += 1 if what == "add" else -1
         events.append((int(time) / 3_600_000, count))
     return _from_zero(events)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from gpukit.errors import BudgetError
+from gpukit.errors import BudgetError, StoreError
 
 from . import output
 from .amounts import duration, short_duration, size
 from .output import Column
+from .run_options import run_argument, run_store_of
 
 if TYPE_CHECKING:
     from gpukit.runtime.checkpoint.inspection import Listed
@@ -19,27 +20,32 @@ if TYPE_CHECKING:
 
 __all__ = ["checkpoints"]
 
-_COLORS = {"intact": "green", "damaged": "red", "incomplete": "yellow"}
+_COLORS = {"intact": "green", "damaged": "red", "incomplete": "yellow", "quarantined": "yellow"}
 
 
 @click.command()
-@click.argument("run")
+@run_argument
 @click.option("--verify", is_flag=True, help="Read every file and compare its checksums.")
 @output.format_option("table", "json", "yaml")
-def checkpoints(run: str, verify: bool, output_format: str) -> int:
+def checkpoints(verify: bool, output_format: str, **params: Any) -> int:
     """List the checkpoints of a run, and say what saving costs it.
 
-    RUN is the name of a local run, a directory, or the URL of a run's store,
-    such as s3://bucket/runs/train-1a2b3c4d. Exit code 3 where one is damaged.
+    RUN is the name of a run, here or on the cluster, a directory, or the URL of a
+    run's store, such as s3://bucket/runs/train-1a2b3c4d. Exit code 3 where one is damaged.
     """
-    from gpukit.runs.stores import open_run_store
     from gpukit.runtime.checkpoint import inspection
 
-    found = open_run_store(run)
-    listed = inspection.list_checkpoints(found.store)
+    found = run_store_of(params)
+    if found.record_only:
+        raise StoreError(
+            "checkpoints-claim", f"the checkpoints of {found.name} are on a claim in the cluster",
+            "`gpukit interruptions` and `gpukit status` read its record; list them where the "
+            "claim is mounted, or keep them in an object store",
+        )  # fmt: skip
+    attempts = found.record.attempts()
+    listed = inspection.list_checkpoints(found.store, max((a.number for a in attempts), default=0))
     if verify:
         listed = [inspection.verify(found.store, one) for one in listed]
-    attempts = found.record.attempts()
     if output_format != "table":
         output.data(_plain(found.name, listed, attempts), output_format)
     elif listed:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from . import output
 from .amounts import duration, money, short_duration
 from .output import Column
+from .run_options import run_argument, run_store_of
 
 if TYPE_CHECKING:
     from gpukit.finops.interruptions import Ended, Interruptions
@@ -25,18 +26,17 @@ _VERDICTS = {
 
 
 @click.command()
-@click.argument("run")
+@run_argument
 @output.format_option("table", "json", "yaml")
-def interruptions(run: str, output_format: str) -> None:
+def interruptions(output_format: str, **params: Any) -> None:
     """Say how often a run was interrupted, how fast it recovered, and what spot saved.
 
-    RUN is the name of a local run, a directory, or the URL of a run's store,
-    such as s3://bucket/runs/train-1a2b3c4d.
+    RUN is the name of a run, here or on the cluster, a directory, or the URL of a
+    run's store, such as s3://bucket/runs/train-1a2b3c4d.
     """
     from gpukit.finops.interruptions import interruptions as read
-    from gpukit.runs.stores import open_run_store
 
-    found = open_run_store(run)
+    found = run_store_of(params)
     record = found.record
     boundaries = {submission.attempts for submission in record.submissions()}
     report = read(record.attempts(), record.about(), boundaries)

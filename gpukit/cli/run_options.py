@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from gpukit.cluster.client import Client
     from gpukit.runs.cluster_run import ClusterRun
     from gpukit.runs.handle import Run
+    from gpukit.runs.stores import RunStore
 
-__all__ = ["cluster_of", "cluster_run_of", "place_options", "run_argument", "run_of"]
+__all__ = [
+    "cluster_of", "cluster_run_of", "place_options", "run_argument", "run_of", "run_store_of",
+]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -54,6 +57,20 @@ def run_of(params: dict[str, Any]) -> Run:
     return open_run(
         params["run"], context=params["context"], namespace=params["namespace"], tell=output.talk
     )
+
+
+def run_store_of(params: dict[str, Any]) -> RunStore:
+    """Return the store of a run that is named, or that is in a directory or at a URL.
+
+    Raises:
+        UsageError: there is none.
+        StoreError: it cannot be read.
+    """
+    from gpukit.runs.stores import is_place, store_at, store_of
+
+    if is_place(params["run"]):
+        return store_at(params["run"])
+    return store_of(run_of(params), output.talk)
 
 
 def cluster_run_of(params: dict[str, Any], what: str) -> ClusterRun:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn, cast
 
-from gpukit.errors import UsageError
-from gpukit.local.directory import RunDirectory, home_of
+from gpukit.errors import StoreError, UsageError
 from gpukit.runtime.checkpoint.manifest import FOLDER
 from gpukit.runtime.record import RunRecord
-from gpukit.runtime.store import Store, open_store
+from gpukit.runtime.store import DirectoryStore, Store, open_store
 
-from .local_run import open_local
+from .cluster_run import ClusterRun
+from .handle import Run
+from .local_run import LocalRun
 
-__all__ = ["RunStore", "open_run_store"]
+__all__ = ["RunStore", "is_place", "store_at", "store_of"]
+
+_RECORD = "record/"
 
 
 @dataclass(frozen=True)
@@ -22,13 +27,15 @@ class RunStore:
 
     Attributes:
         name: what to call it.
-        store: where its record and its checkpoints are.
+        store: where its record is, and, unless ``record_only``, its checkpoints.
         local: it is a run of the local backend.
+        record_only: a copy of the record, from a claim in a cluster.
     """
 
     name: str
     store: Store
     local: bool = False
+    record_only: bool = False
 
     @property
     def record(self) -> RunRecord:
@@ -36,31 +43,77 @@ class RunStore:
         return RunRecord(self.store)
 
 
-def open_run_store(target: str, *, home: Path | None = None) -> RunStore:
-    """Find the store of a run.
+def is_place(target: str) -> bool:
+    """Tell whether a person means a URL or a directory, and not the name of a run.
+
+    A folder that ``gpukit download`` made has the name of its run, and nothing of a store in it.
+    """
+    parts = (Path(target) / part for part in ("record", FOLDER, "store"))
+    return "/" in target or any(part.is_dir() for part in parts)
+
+
+def store_at(target: str) -> RunStore:
+    """Return the store in a place.
 
     Args:
-        target: the name of a local run, a directory, or a URL (``s3://bucket/runs/train-1a2b``).
-        home: the folder of local runs; default ``GPUKIT_HOME`` or ``.gpukit``.
+        target: a URL (``s3://bucket/runs/train-1a2b``), a run's directory, or its store.
 
     Raises:
-        UsageError: there is no such run, or nothing of a run in that place.
+        UsageError: nothing of a run is there.
         StoreError: the place cannot be read.
     """
-    if "://" in target:
-        return _checked(target, open_store(target))
-    directory = RunDirectory(home or home_of(), target)
-    path = Path(target)
-    if not directory.exists() and (path.is_dir() or "/" in target):
-        inner = path / "store"
-        return _checked(target, open_store(str(inner if inner.is_dir() else path)))
-    return RunStore(target, open_local(target, home).record.store, local=True)
-
-
-def _checked(target: str, store: Store) -> RunStore:
-    if not store.list("record/") and not store.list(f"{FOLDER}/"):
+    inner = Path(target) / "store"
+    store = open_store(str(inner) if "://" not in target and inner.is_dir() else target)
+    if not store.list(_RECORD) and not store.list(f"{FOLDER}/"):
         raise UsageError(
             "run-nothing", f"{target} holds neither a run's record nor checkpoints",
             "name the folder of one run: the one that has record/ and checkpoints/ in it",
         )  # fmt: skip
     return RunStore(target.rstrip("/").rsplit("/", 1)[-1] or target, store)
+
+
+def store_of(run: Run, tell: Callable[[str], None] = lambda _: None) -> RunStore:
+    """Return the store of a run of this machine or of a cluster.
+
+    The record of a run whose store is a claim is read through a short-lived pod.
+
+    Args:
+        run: the handle.
+        tell: takes a sentence when there is something to wait for.
+
+    Raises:
+        UsageError: the Job is gone from the cluster.
+        StoreError: nothing outlives the run's pods, or the store cannot be reached.
+        ClusterError: the cluster cannot be asked.
+    """
+    if isinstance(run, LocalRun):
+        return RunStore(run.name, DirectoryStore(run.directory.store), local=True)
+    job = run.job() if isinstance(run, ClusterRun) else None
+    if not isinstance(run, ClusterRun) or job is None:
+        raise UsageError(
+            "run-gone", f"the Job of {run.name} is gone", "name the URL of its store instead"
+        )
+    if "://" in job.store:
+        return RunStore(run.name, open_store(job.store))
+    from gpukit.cluster.reader import read_files
+
+    files = dict(read_files(run.client, job, [_RECORD], tell=tell))
+    return RunStore(run.name, cast(Store, _Copy(files)), record_only=True)
+
+
+class _Copy:
+    """Objects that were read before, as a store that cannot be written."""
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        self._files = files
+
+    def get(self, key: str) -> bytes | None:
+        """Return what is under ``key``; None where there is nothing."""
+        return self._files.get(key)
+
+    def list(self, prefix: str) -> list[str]:
+        """Return the keys that start with ``prefix``, sorted."""
+        return sorted(key for key in self._files if key.startswith(prefix))
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise StoreError("store-copy", f"a copy of a record has no {name}", "only read it")

@@ -31,6 +31,7 @@ class ProgressWriter:
         self._record = record
         self._number = number
         self._newest: Progress | None = None
+        self._trackers: Mapping[str, str] | None = None
         self._closing = False
         self._change = threading.Condition()
         self._thread = threading.Thread(target=self._work, name="gpukit-progress", daemon=True)
@@ -40,6 +41,12 @@ class ProgressWriter:
         """Have this written soon, unless something newer comes first."""
         with self._change:
             self._newest = progress
+            self._change.notify()
+
+    def offer_trackers(self, ids: Mapping[str, str]) -> None:
+        """Have it written soon what experiment trackers call the run."""
+        with self._change:
+            self._trackers = ids
             self._change.notify()
 
     def close(self, patience: float) -> None:
@@ -52,12 +59,16 @@ class ProgressWriter:
     def _work(self) -> None:
         while True:
             with self._change:
-                self._change.wait_for(lambda: self._newest is not None or self._closing)
+                self._change.wait_for(lambda: self._newest or self._trackers or self._closing)
                 newest, self._newest = self._newest, None
-            if newest is None:
+                trackers, self._trackers = self._trackers, None
+            if newest is None and trackers is None:
                 return
             try:
-                self._record.put_progress(self._number, newest)
+                if trackers is not None:
+                    self._record.put_trackers(trackers)
+                if newest is not None:
+                    self._record.put_progress(self._number, newest)
             except StoreError as error:
                 log.say(str(error))
 
@@ -73,6 +84,7 @@ class Tracker:
         pulse: tells when silence is a hang.
         reached: the newest step that the attempt before finished; None for the first attempt.
         meter: what it uses of its GPUs.
+        trackers: takes what experiment trackers call the run.
     """
 
     def __init__(
@@ -84,12 +96,14 @@ class Tracker:
         pulse: Pulse | None = None,
         reached: int | None = None,
         meter: Meter | None = None,
+        trackers: Callable[[Mapping[str, str]], None] | None = None,
     ) -> None:
         self.progress = Progress(start_step=known, last_step=known, durable_step=known)
         self.pulse = pulse or Pulse()
         self._durable_seen: int | None = None
         self._reached = reached
         self._meter = meter
+        self._trackers = trackers
         self._number = number
         self._offer = offer
         self._every = every
@@ -129,6 +143,8 @@ class Tracker:
             self._put()
         elif event["event"] == "alive":
             self.pulse.alive(time.monotonic())
+        elif event["event"] == "trackers" and self._trackers is not None:
+            self._trackers(event["ids"])
 
     def last(self) -> Progress:
         """Return how far it came, with what it used until now."""

@@ -7,6 +7,7 @@ Keys in the store of the run, JSON each::
     record/attempt-00001.end.json       how it ended; missing where the pod was killed
     record/submission-001.json          a person submitted (again): budgets count from here
     record/run.json                     which run it is, and what its pod costs per hour
+    record/trackers.json                what experiment trackers call it
     record/result.json                  the end marker: the function returned
 
 Whoever reads it needs nothing else: the supervisor, the local backend, the command line.
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, TypeVar
 
@@ -35,6 +36,7 @@ _ATTEMPT = re.compile(r"record/attempt-(\d+)\.json\Z")
 _SUBMISSION = re.compile(r"record/submission-(\d+)\.json\Z")
 _RESULT = "record/result.json"
 _ABOUT = "record/run.json"
+_TRACKERS = "record/trackers.json"
 _RACES = 1000
 
 
@@ -223,6 +225,18 @@ class RunRecord:
     def about(self) -> About | None:
         """Return which run it is; None where no attempt has begun."""
         return self._read(_ABOUT, About)
+
+    def put_trackers(self, ids: Mapping[str, str]) -> None:
+        """Say what experiment trackers call this run."""
+        self.store.put(_TRACKERS, json.dumps(dict(ids), sort_keys=True).encode())
+
+    def trackers(self) -> dict[str, str]:
+        """Return what experiment trackers call this run, by tracker."""
+        try:
+            found = json.loads(self.store.get(_TRACKERS) or b"{}")
+        except ValueError:
+            return {}
+        return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
 
     def result(self) -> Result | None:
         """Return the end marker; None while the run has not finished."""

@@ -18,7 +18,7 @@ from gpukit.contract import Task
 from gpukit.errors import GpukitError, StoreError
 from gpukit.ladder import Cause, ExitCode, Verdict, exit_code_of
 
-from . import log, outputs, termination
+from . import log, outputs, termination, trackers
 from .beginnings import prepare_store
 from .budget import Budget
 from .ending import Ending
@@ -82,6 +82,7 @@ class Supervisor:
         self._start = Start()
         self._result: Any = None
         self._keeper: LogKeeper | None = None
+        self._tracked: dict[str, str] = {}
 
     def run(self, signals: SignalPipe) -> ExitCode:
         """Run the attempt, or refuse to; return the pod's exit code.
@@ -112,6 +113,8 @@ class Supervisor:
         self._start = Start(0, env.pod_uid, env.pod, env.node, env.index, now)
         self._earlier = self._record.attempts(self._start)
         submissions = self._record.submissions()
+        known = self._record.trackers()
+        self._tracked = trackers.environment(self._task.run, self._earlier, known, now)
         counted = since_submission(self._earlier, submissions)
         first = counted[0].start.started if counted else now
         submitted = env.submitted_at or (submissions[-1].time if submissions else first)
@@ -145,7 +148,10 @@ class Supervisor:
         known = max((a.progress.durable_step for a in earlier), default=0)
         reached = earlier[-1].progress.last_step if earlier else None
         every = self._environment.progress_seconds
-        return Tracker(self._start.number, known, writer.offer, every, pulse, reached, meter)
+        return Tracker(
+            self._start.number, known, writer.offer, every, pulse, reached, meter,
+            writer.offer_trackers,
+        )  # fmt: skip
 
     def _watch(self, signals: SignalPipe, tracker: Tracker) -> Ending:
         def finish(value: Any) -> Ending | None:
@@ -153,12 +159,13 @@ class Supervisor:
 
         def start() -> list[Trainer]:
             trainers = launch(
-                self._task, self._environ, self._start.number, history_of(self._earlier),
+                self._task, environ, self._start.number, history_of(self._earlier),
                 None if host is None else host.path,
             )  # fmt: skip
             relays.append(Relay([trainer.output for trainer in trainers]))
             return trainers
 
+        environ = {**self._tracked, **self._environ}
         relays: list[Relay] = []
         env = self._environment
         host = open_host(self._task, env.store, env.work, self._start.number, env.pod_uid)

@@ -50,6 +50,15 @@ def test_a_run_is_made_followed_shown_and_removed(desk: Desk) -> None:
     assert desk.gpukit("download", run).out.strip() == f"{run}/total.txt"
     assert (desk.folder / run / "total.txt").read_text() == "6"
 
+    told = desk.gpukit("interruptions", "-o", "json", run)
+    assert told.code == 0, told.err
+    record = json.loads(told.out)
+    assert [a["cause"] for a in record["attempts"]] == ["finished"]
+    assert record["interruptions"] == 0
+    refused = desk.gpukit("checkpoints", run)
+    assert (refused.code, refused.out) == (1, "")
+    assert "on a claim in the cluster" in refused.err
+
     opened = gpukit.open_run(run, namespace=desk.cluster.namespace)
     assert (opened.status(), opened.result()) == ("succeeded", {"total": 6})
 

@@ -206,6 +206,29 @@ def test_recipe_batch_inference(run_job: Runner, tmp_path: Path) -> None:
     assert all(abs(sum(v * v for v in row["vector"]) - 1) < 1e-3 for row in rows)
 
 
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    ("lesson", "package", "steps"),
+    [
+        ("05_lightning", "lightning", 2 * 29),
+        ("06_accelerate", "accelerate", 2 * 29),
+        ("07_trainer", "transformers", 2 * 29),
+    ],
+)
+@pytest.mark.parametrize("simulation", [PREEMPTED_ONCE, LOST_ONCE], ids=["preempted", "lost"])
+def test_lessons_of_other_frameworks_lose_nothing(
+    run_job: Runner, lesson: str, package: str, steps: int, simulation: Simulation
+) -> None:
+    pytest.importorskip(package, reason=f"it needs {package}: pip install gpukit[examples]")
+    file = EXAMPLES / f"{lesson}.py"
+    arguments = {"epochs": 2, "save_every": 5, "pause": 0.05}
+    quiet = run_job(file, None, "quiet", **arguments)
+    stormy = run_job(file, simulation, "stormy", **arguments)
+    assert_interrupted_once(stormy, 0 if simulation is PREEMPTED_ONCE else 5)
+    assert stormy.result() == quiet.result()  # the digest of the weights is in it
+    assert quiet.result()["steps"] == steps
+
+
 def test_lessons_are_short() -> None:
     lessons = sorted(EXAMPLES.glob("0*.py")) + sorted(EXAMPLES.glob("0*/**/*.py"))
     assert len(lessons) >= 4

@@ -36,7 +36,7 @@ class Interrupt(GpukitCallback):
         if interrupted and STOP_AFTER.get(run_info().attempt) == state.global_step:
             kind = signal.SIGKILL if run_info().attempt == 2 else signal.SIGTERM
             os.kill(os.getppid() if kind == signal.SIGTERM else os.getpid(), kind)
-            while not self._ctx.stop_requested:
+            while not context.current().stop_requested:
                 time.sleep(0.01)
         super().on_step_end(args, state, control, **kwargs)
 
@@ -79,4 +79,4 @@ def test_a_trainer_goes_on_exactly_after_sigterm_and_sigkill(make_run: Callable[
     assert first.value == second.value
     assert first.value["steps"] == 24
     names = checkpoint_names(DirectoryStore(run.store).list(FOLDER))
-    assert 1 <= len(names) <= 2
+    assert 1 <= len(names) <= 3  # the one that was resumed from is kept too

@@ -99,6 +99,22 @@ def test_a_save_that_was_cut_short_is_shown_as_such(
     assert [c["state"] for c in found["checkpoints"]] == ["incomplete", "intact"]
 
 
+def test_what_crashed_two_attempts_is_shown_as_quarantined(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = DirectoryStore(tmp_path)
+    fill(store)
+    record = RunRecord(store)
+    newest = said(capsys, "checkpoints", str(tmp_path))["checkpoints"][0]["name"]
+    for number in (3, 4):
+        record.begin(Start(started=2000.0, index=2))
+        store.put(f"record/restore-{number:05d}.json", json.dumps({"checkpoint": newest}).encode())
+        record.put_end(number, End(Cause.CRASH, 1, "ValueError: no", ended=2001.0))
+    first, second = said(capsys, "checkpoints", str(tmp_path))["checkpoints"]
+    assert (first["state"], second["state"]) == ("quarantined", "complete")
+    assert "attempts 3 and 4" in first["problem"]
+
+
 def test_a_local_run_is_found_by_its_name(
     desk: Desk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

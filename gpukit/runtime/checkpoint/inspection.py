@@ -11,13 +11,14 @@ from gpukit.errors import StoreError
 from gpukit.runtime.store import Store
 
 from .manifest import FOLDER, MANIFEST, CheckpointName, Manifest, checkpoint_names
+from .quarantine import Quarantine
 from .tensorfile import DamagedFileError
 
 __all__ = ["Listed", "list_checkpoints", "verify"]
 
 _PIECE = 8 << 20
 
-State = Literal["complete", "intact", "damaged", "incomplete"]
+State = Literal["complete", "intact", "damaged", "incomplete", "quarantined"]
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,12 @@ class Listed:
     Attributes:
         name: step, attempt and number of the save.
         state: ``complete`` has a manifest, and its files were not read; ``intact`` was read;
-            ``incomplete`` has no manifest: a save that was cut short, or still goes on.
+            ``incomplete`` has no manifest: a save that was cut short, or still goes on;
+            ``quarantined`` is passed over: attempts that began at it crashed.
         bytes: size of its files; None where it is not known.
         time: unix seconds at which it was complete; None where it is not known.
         ranks: how many processes wrote it.
-        problem: what is damaged.
+        problem: what is damaged, or why it is passed over.
     """
 
     name: CheckpointName
@@ -42,18 +44,26 @@ class Listed:
     problem: str = ""
 
 
-def list_checkpoints(store: Store) -> list[Listed]:
+def list_checkpoints(store: Store, attempts: int = 0) -> list[Listed]:
     """Return the checkpoints in a store, newest first.
+
+    Args:
+        store: the run's.
+        attempts: how many the run record has.
 
     Raises:
         StoreError: the store cannot be read.
     """
     keys = store.list(f"{FOLDER}/")
-    complete = set(checkpoint_names(keys))
-    return [
-        _listed(store, name) if name in complete else Listed(name, "incomplete")
-        for name in checkpoint_names(keys, complete=False)
-    ]
+    complete = checkpoint_names(keys)
+    quarantine = Quarantine(store, attempts + 1)
+    found = []
+    for name in checkpoint_names(keys, complete=False):
+        one = _listed(store, name) if name in complete else Listed(name, "incomplete")
+        # the oldest one is loaded in any case: there is nothing to fall back to
+        why = quarantine.reason(name) if one.state == "complete" and name != complete[-1] else ""
+        found.append(replace(one, state="quarantined", problem=why) if why else one)
+    return found
 
 
 def _listed(store: Store, name: CheckpointName) -> Listed:
@@ -70,7 +80,7 @@ def verify(store: Store, listed: Listed) -> Listed:
     Raises:
         StoreError: the store cannot be read.
     """
-    if listed.state in ("incomplete", "damaged"):
+    if listed.state != "complete":
         return listed
     try:
         files = _manifest(store, listed.name).files

@@ -53,7 +53,9 @@ def source_of(loader: Any) -> Source:
         plain = loader.batch_sampler is not None
         if plain and not isinstance(loader.dataset, torch_data.IterableDataset):
             return _MapStyle(loader)
-    if hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict"):
+    # Accelerate's loaders always have the methods, and say so where they would fail
+    works = getattr(loader, "use_stateful_dataloader", True)
+    if works and hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict"):
         return _Stateful(loader)
     return _Replayed(loader)
 

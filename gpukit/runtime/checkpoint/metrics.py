@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from gpukit.runtime.context import Context
+from gpukit.runtime.trackers import active_ids
 
 __all__ = ["Metrics"]
 
@@ -26,6 +27,7 @@ class Metrics:
         self._sent_at = -math.inf
         self._pending: dict[str, Any] = {}
         self._copied: Any = None
+        self._tracked: dict[str, str] = {}
 
     def log(self, metrics: dict[str, Any]) -> None:
         """Take note of this step's metrics; a GPU tensor is copied in the background."""
@@ -67,6 +69,14 @@ class Metrics:
         self._ctx.send(
             {"event": "step", "step": step, "total": total, "epoch": epoch, "metrics": metrics}
         )
+        self._track(self._ctx)
+
+    def _track(self, ctx: Context) -> None:
+        """Have the record keep what experiment trackers call this run."""
+        ids = {**self._tracked, **active_ids()}
+        if ctx.rank == 0 and ids != self._tracked:
+            self._tracked = ids
+            ctx.send({"event": "trackers", "ids": ids})
 
 
 def _detached(value: Any) -> Any:

@@ -39,15 +39,22 @@ _started: list[int] = []  # writers outside of a run, until they are reaped
 
 
 def open_engine(
-    ctx: Context | None, directory: Any, keep: int, keep_every: float = 0.0
+    ctx: Context | None,
+    directory: Any,
+    keep: int,
+    keep_every: float = 0.0,
+    *,
+    stream: bool = False,
 ) -> Engine | None:
     """Return the engine of the run, or of ``directory`` outside of one; None without either.
+
+    With ``stream``, what is saved goes to the store without a snapshot: the caller has made one.
 
     Raises:
         CheckpointError: GPUKIT_SNAPSHOT has no meaning.
         StoreError: the store cannot be used.
     """
-    mode = _mode()
+    mode = "stream" if stream else _mode()
     if ctx is not None:
         writer = Writer(ctx.task.run, ctx.attempt, ctx.pod_uid, ctx.rank, ctx.world_size)
         numbers, link = _numbers, _run_writer(ctx)
@@ -58,16 +65,16 @@ def open_engine(
         link = _own_writer(str(directory), writer)
     else:
         return None
-    stream = SyncEngine(store, writer, keep=keep, keep_every=keep_every, numbers=numbers)
+    streaming = SyncEngine(store, writer, keep=keep, keep_every=keep_every, numbers=numbers)
     if mode == "stream" or link is None:
-        return stream
+        return streaming
     policy = Policy(keep, keep_every)
     try:
         return ArenaEngine(
-            stream, writer, link, policy=policy, numbers=numbers, lazy=mode == "lazy"
+            streaming, writer, link, policy=policy, numbers=numbers, lazy=mode == "lazy"
         )
     except NoRoomError:
-        return stream
+        return streaming
 
 
 def _mode() -> str:
