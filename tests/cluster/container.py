@@ -25,7 +25,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _NEWNS, _NEWUTS, _NEWIPC, _NEWUSER, _NEWPID = (
     0x00020000, 0x04000000, 0x08000000, 0x10000000, 0x20000000,
 )  # fmt: skip
-_RDONLY, _NOSUID, _NODEV, _REMOUNT, _BIND, _REC, _PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
+_RDONLY, _NOSUID, _NODEV, _NOEXEC, _REMOUNT, _BIND, _REC = 1, 2, 4, 8, 32, 4096, 16384
+_PRIVATE, _DETACH = 1 << 18, 2
+_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 
@@ -86,22 +88,23 @@ def _inside(view: dict[str, Any], output: int) -> None:
     socket.sethostname(view["hostname"])
     root = view["root"]
     _mount("none", "/", "", _REC | _PRIVATE)
-    _overlay(root, view)
+    layers = _overlay(root, view)
     _system(root, view)
     for source, target, read_only in view["binds"]:
         _bind(source, root + target, read_only)
     for target, size, mode in view["memory"]:
         _directory(root + target)
         _mount("tmpfs", root + target, "tmpfs", _NOSUID | _NODEV, f"size={size},mode={mode:o}")
-        os.chown(root + target, 0, view["fs_group"])
+        if not view["user"]:  # else one group is mapped, and it is the container's
+            os.chown(root + target, 0, view["fs_group"])
     for folder in view["passable"]:  # the image's Python may lie in somebody's home
         path = Path(root + folder)
         mode = stat.S_IMODE(path.stat().st_mode)
-        if mode & 0o011 != 0o011:
+        if mode & 0o011 != 0o011 and not view["user"]:
             path.chmod(mode | 0o011)
-    if view["read_only"]:
-        _mount("none", root, "", _REMOUNT | _BIND | _RDONLY)
-    os.chroot(root)
+    for layer in layers if view["read_only"] else ():
+        _mount("none", layer, "", _REMOUNT | _BIND | _RDONLY)
+    _enter(root)
     _directory(view["cwd"])
     os.chdir(view["cwd"])
     os.dup2(output, 1)
@@ -117,19 +120,50 @@ def _inside(view: dict[str, Any], output: int) -> None:
         raise OSError(f'exec: "{view["command"][0]}": {error.strerror}') from None
 
 
-def _overlay(root: str, view: dict[str, Any]) -> None:
-    """Mount a root that looks like the machine's, whose changes vanish with the container."""
+def _overlay(root: str, view: dict[str, Any]) -> list[str]:
+    """Mount a root that looks like the machine's, whose changes vanish with the container.
+
+    Returns where it is mounted, the root itself first.
+    """
     scratch = view["scratch"]
     _mount("tmpfs", scratch, "tmpfs", 0, "mode=755")
+    if not view["user"]:
+        _layer("/", root, f"{scratch}/root")
+        return [root]
+    # In a user namespace no folder can be taken below which something is mounted, so not "/".
+    _mount("tmpfs", root, "tmpfs", 0, "mode=755")
+    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    layers = [root]
+    for entry in Path("/").iterdir():
+        if entry.is_symlink():
+            Path(root + str(entry)).symlink_to(entry.readlink())
+        elif entry.is_dir():
+            _directory(root + str(entry))
+            if not any(f"{mount}/".startswith(f"{entry}/") for mount in mounts):
+                _layer(str(entry), root + str(entry), f"{scratch}/{entry.name}", ",userxattr")
+                layers.append(root + str(entry))
+    return layers
+
+
+def _layer(source: str, target: str, scratch: str, more: str = "") -> None:
     for name in ("upper", "work"):
         _directory(f"{scratch}/{name}")
-    options = f"lowerdir=/,upperdir={scratch}/upper,workdir={scratch}/work"
-    _mount("overlay", root, "overlay", 0, options + (",userxattr" if view["user"] else ""))
+    Path(f"{scratch}/upper").chmod(stat.S_IMODE(Path(source).stat().st_mode))
+    options = f"lowerdir={source},upperdir={scratch}/upper,workdir={scratch}/work{more}"
+    _mount("overlay", target, "overlay", 0, options)
+
+
+def _enter(root: str) -> None:
+    """Make ``root`` the root; unlike after chroot, another user namespace may be entered then."""
+    os.chdir(root)
+    _check(_libc.syscall(_PIVOT_ROOT[os.uname().machine], b".", b"."), "pivot_root")
+    _check(_libc.umount2(b".", _DETACH), "umount")
+    os.chdir("/")
 
 
 def _system(root: str, view: dict[str, Any]) -> None:
     _mount("proc", f"{root}/proc", "proc", _NOSUID | _NODEV)
-    _bind("/sys", f"{root}/sys", False)
+    _mount("/sys", f"{root}/sys", "", _BIND | (_REC if view["user"] else 0))
     _mount("tmpfs", f"{root}/dev", "tmpfs", _NOSUID, "mode=755,size=65536k")
     for name in _DEVICES:
         _bind(f"/dev/{name}", f"{root}/dev/{name}", False)
@@ -150,7 +184,8 @@ def _bind(source: str, target: str, read_only: bool) -> None:
         Path(target).touch()
     _mount(source, target, "", _BIND)
     if read_only:
-        _mount("none", target, "", _REMOUNT | _BIND | _RDONLY)
+        kept = os.statvfs(target).f_flag & (_NOSUID | _NODEV | _NOEXEC)
+        _mount("none", target, "", _REMOUNT | _BIND | _RDONLY | kept)
 
 
 def _drop(view: dict[str, Any]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -27,23 +26,22 @@ from tests.cluster.pods import python_pod
 plane = ControlPlane(binaries()).start()
 cluster = Cluster(Machine(plane.api, plane.kubeconfig, plane), Path(sys.argv[1]))
 cluster.add_node("a")
-cluster.create(python_pod("p", "import time; print('up'); time.sleep(1000)"))
+cluster.create(python_pod("p", "import time; time.sleep(1000)  # " + sys.argv[1]))
 cluster.wait_for_pod()
 print(plane.folder, flush=True)
 time.sleep(1000)
 """
 
 
-def processes_of(mark: str) -> list[int]:
-    """Return the processes whose command line or root mentions a folder."""
+def processes_of(*marks: str) -> list[int]:
+    """Return the processes whose command line mentions one of ``marks``."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             seen = (entry / "cmdline").read_bytes().decode(errors="replace")
-            seen += str((entry / "root").readlink())
         except OSError:
             continue
-        if mark in seen and int(entry.name) != os.getpid():
+        if any(mark in seen for mark in marks) and int(entry.name) != os.getpid():
             found.append(int(entry.name))
     return found
 
@@ -56,12 +54,13 @@ def test_no_process_is_left_when_its_owner_is_killed(machine: object, tmp_path: 
     assert owner.stdout is not None
     with owner, owner.stdout:
         folder = owner.stdout.readline().strip()
-        assert folder.startswith("/")
-        # four components, each on a leash; the pod's pid 1 with its root below the folder
-        assert len(processes_of(folder)) >= 9
-        owner.send_signal(signal.SIGKILL)
+        marks = (folder, str(tmp_path))
+        before = processes_of(*marks)
+        owner.kill()
         owner.wait()
-    wait_until("the end of all processes", lambda: not processes_of(folder))
+    assert folder.startswith("/")
+    assert len(before) == 4 + 4 + 1 + 1  # components, their leashes, the pod, the owner
+    wait_until("the end of all processes", lambda: not processes_of(*marks))
 
 
 def test_components_are_real_and_report_their_version(cluster: Cluster) -> None:
