@@ -56,7 +56,8 @@ def with_autoscaler(case: Case, verdict: Verdict) -> Verdict:
         return replace(verdict, evidence=(*verdict.evidence, blind))
     return replace(
         verdict, fix=wait(
-            f"{platform.title} may start a node for it, and would say so within {span(_SILENT)}; "
+            f"an autoscaler ({platform.title}) may start a node for it, and would say so within "
+            f"{span(_SILENT)}; "
             f"the pod has waited for {span(case.waited)}"
         ),
         others=(verdict.fix, *verdict.others), waiting=True,

@@ -85,7 +85,7 @@ def _quota(case: Case, words: str) -> Verdict | None:
         return Verdict(
             "quota-full", f"the quota {name!r} does not allow it", smaller, evidence, (raising,)
         )
-    patience = wait("or wait until another run of the namespace ends")
+    patience = wait("wait until another run of the namespace ends")
     others = (patience,) if quota.used.get(resource, 0) else ()
     return Verdict("quota-full", f"the quota {name!r} does not allow it", raising, evidence, others)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gpukit.catalog import Catalog, load_catalog
 from gpukit.errors import UsageError, did_you_mean
 
@@ -43,13 +45,33 @@ def why(snapshot: ClusterSnapshot, run: str, catalog: Catalog | None = None) -> 
     case = _case(snapshot, run, catalog)
     if case.job is not None and case.job.ended is not None:
         return None
-    for judge in (suspended, silent_node, on_a_node, refused):
+    for judge in (suspended, silent_node, on_a_node, refused, _without_node):
         verdict = judge(case)
         if verdict is not None:
-            return verdict
-    if _waits_for_node(case):
-        return _gated(case) or claim_without_volume(case) or unscheduled(case)
+            fixes = [
+                _in_namespace(fix, snapshot.namespace) for fix in (verdict.fix, *verdict.others)
+            ]
+            return replace(verdict, fix=fixes[0], others=tuple(fixes[1:]))
     return None
+
+
+_OF_THE_CLUSTER = frozenset(
+    ("node", "nodes", "uncordon", "storageclass", "clusterqueue", "namespace", "priorityclass",
+     "clusterrole", "validatingadmissionpolicy", "validatingwebhookconfigurations", "-A", "-n")
+)  # fmt: skip
+"""Words of commands that are about no namespace, or name one themselves."""
+
+
+def _in_namespace(fix: Fix, namespace: str) -> Fix:
+    if fix.kind != "kubectl" or _OF_THE_CLUSTER & set(fix.command):
+        return fix
+    return replace(fix, namespace=namespace)
+
+
+def _without_node(case: Case) -> Verdict | None:
+    if not _waits_for_node(case):
+        return None
+    return _gated(case) or claim_without_volume(case) or unscheduled(case)
 
 
 def is_doubtful(verdict: Verdict) -> bool:

@@ -173,7 +173,7 @@ def far_volume(case: Case, nearest: Sequence[NodeView], views: Sequence[NodeView
             "claim-unbound", f"the claim {name!r} finds no volume where the right nodes are",
             kubectl("see what it waits for", "describe", "pvc", name, admin=False), evidence,
         )  # fmt: skip
-    reason = f"the volume of the claim {name!r} is where no node that would fit is"
+    reason = f"the volume of the claim {name!r} cannot be used on any node that would fit"
     own = _is_of_checkpoints(case, name)
     elsewhere = Fix(
         "advice", f"copy {name} to a claim where the GPUs are, or read it from a bucket"

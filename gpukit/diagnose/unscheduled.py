@@ -9,6 +9,7 @@ from typing import Any
 
 from .autoscalers import with_autoscaler
 from .case import Case
+from .filters import Obstacle
 from .groups import NodeView, nearest_views, view_nodes
 from .holders import held
 from .nodes import NodeFacts
@@ -109,11 +110,7 @@ def _tolerating(declared: Mapping[str, Any], more: Sequence[Mapping[str, Any]]) 
 
 def _capacity(case: Case, nearest: Sequence[NodeView], views: Sequence[NodeView]) -> Verdict:
     view = nearest[0]
-    found = view.causes["capacity"]
-    said = ", ".join(
-        str(o.taint) if o.taint else _condition(o.requirement) for o in found if o.taint
-        or o.requirement
-    )  # fmt: skip
+    said = ", ".join(_capacity_of(obstacle) for obstacle in view.causes["capacity"])
     names = [v.node.name for v in nearest]
     if case.declared.get("spot") is True:
         reason = f"spot=True, and the {_nodes(names)} that would fit {_are(names)} no spot capacity"
@@ -124,6 +121,14 @@ def _capacity(case: Case, nearest: Sequence[NodeView], views: Sequence[NodeView]
     return Verdict(
         "spot-mismatch", reason, options(text, spot="prefer"), (f"{view.node.name}: {said}",)
     )
+
+
+def _capacity_of(obstacle: Obstacle) -> str:
+    if obstacle.requirement is None:
+        return f"taint {obstacle.taint}"
+    key = obstacle.requirement.key
+    value = obstacle.node.labels.get(key)
+    return f"no label {key}" if value is None else f"{key}={value}"
 
 
 def _selector(case: Case, nearest: Sequence[NodeView], views: Sequence[NodeView]) -> Verdict:

@@ -23,6 +23,7 @@ class Fix:
             mapping such as ``node_selector`` is merged by key, and None in it removes the key.
         command: program and arguments, for a kubectl whose context and namespace are the run's.
         stdin: what the command reads.
+        namespace: that the command is about; empty for a command about the whole cluster.
         admin: it needs more rights than those of a person who submits jobs.
     """
 
@@ -30,16 +31,24 @@ class Fix:
     text: str
     options: Mapping[str, Any] = field(default_factory=dict)
     command: tuple[str, ...] = ()
+    namespace: str = ""
     stdin: str = ""
     admin: bool = False
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The command, with the namespace that it is about."""
+        if not self.namespace or self.command[0] != "kubectl":
+            return self.command
+        return (self.command[0], "-n", self.namespace, *self.command[1:])
 
     @property
     def line(self) -> str:
         """What to type; empty where there is nothing."""
         if self.kind == "options":
-            return "gpukit submit " + " ".join(_flags(self.options)) + " …"
+            return _typed(self.options)
         if self.kind == "kubectl":
-            typed = " ".join(_word(word) for word in self.command)
+            typed = " ".join(_word(word) for word in self.words)
             return f"echo {shlex.quote(self.stdin)} | {typed}" if self.stdin else typed
         return ""
 
@@ -49,7 +58,7 @@ class Fix:
         if self.kind == "options":
             found["options"] = dict(self.options)
         if self.kind == "kubectl":
-            found["command"] = list(self.command)
+            found["command"] = list(self.words)
             if self.stdin:
                 found["stdin"] = self.stdin
         return found
@@ -102,23 +111,35 @@ def wait(text: str) -> Fix:
     return Fix("wait", text)
 
 
-def _flags(values: Mapping[str, Any]) -> list[str]:
+def _typed(values: Mapping[str, Any]) -> str:
     """Write options as flags of ``gpukit submit``; what is to go has no flag of its own."""
-    return [word for name, value in values.items() for word in _flag(name, value)]
+    flags = [word for name, value in values.items() for word in _flag(name, value)]
+    gone = ", ".join(word for name, value in values.items() for word in _gone(name, value))
+    if not flags:
+        return f"take {gone} out of @gpu_job, and submit again"
+    note = f"   # and take {gone} out of @gpu_job" if gone else ""
+    return f"gpukit submit {' '.join(flags)} …{note}"
+
+
+def _gone(name: str, value: Any) -> list[str]:
+    if value is None:
+        return [f"{name}="]
+    if name != "pod" and isinstance(value, Mapping):
+        return [f"{key!r} of {name}=" for key, item in value.items() if item is None]
+    return []
 
 
 def _flag(name: str, value: Any) -> list[str]:
     flag = "--" + name.replace("_", "-")
     if value is None:
-        return [f"(and no {name}=)"]
+        return []
     if value is True or value is False:
         return [flag if value else f"--no-{name}"]
     if name == "tolerations":
         return [f"{flag} {shlex.quote(_toleration(item))}" for item in value]
     if name != "pod" and isinstance(value, Mapping):
-        gone = [f"(and no {key} in {name}=)" for key, item in value.items() if item is None]
         pairs = [f"{key}={item}" for key, item in value.items() if item is not None]
-        return [*(f"{flag} {shlex.quote(pair)}" for pair in pairs), *gone]
+        return [f"{flag} {shlex.quote(pair)}" for pair in pairs]
     text = value if isinstance(value, str) else json.dumps(value)
     return [f"{flag} {shlex.quote(text)}"]
 

@@ -162,7 +162,7 @@ def test_a_suspended_job_is_resumed_by_hand() -> None:
     scene.job["spec"]["suspend"], scene.pods = True, []
     verdict = scene.sure()
     assert verdict.id == "suspended"
-    assert verdict.fix.line.startswith("kubectl patch job train --type=merge -p ")
+    assert verdict.fix.line.startswith("kubectl -n ml patch job train --type=merge -p ")
 
 
 def test_a_queue_in_a_cluster_without_kueue() -> None:

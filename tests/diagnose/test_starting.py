@@ -87,7 +87,7 @@ def test_a_secret_that_is_not_there_is_made_without_printing_it() -> None:
     verdict = scene.sure()
     assert verdict.id == "secret-missing"
     assert verdict.fix.line == (
-        'kubectl create secret generic wandb --from-literal=key="$WANDB_API_KEY"'
+        'kubectl -n ml create secret generic wandb --from-literal=key="$WANDB_API_KEY"'
     )
     scene.facts |= {"secrets": ("wandb1",)}
     assert scene.sure().fix.options == {"secrets": {"WANDB_API_KEY": "wandb1/key"}}
