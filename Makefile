@@ -47,6 +47,7 @@ bench: $(READY)  ## measure against peers, side by side; prints ratios
 	$(BIN)/python -m benchmarks.mig_plan
 	$(BIN)/python -m benchmarks.interruptions
 	$(BIN)/python -m benchmarks.goodput
+	$(BIN)/python -m benchmarks.quantize
 
 e2e: $(READY)  ## the longest tests: a real Kubernetes control plane, kills, several ranks, the demo
 	$(BIN)/python -m tests.cluster.build

@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "fit": ("Look up", "gpukit.cli.fit:fit", "Say which GPU or slice holds a model."),
     "gpus": ("Look up", "gpukit.cli.gpus:gpus", "List GPUs, MIG profiles and prices."),
     "mig-plan": ("Look up", "gpukit.cli.mig_plan:mig_plan", "Pack jobs as slices on GPUs."),
+    "benchmark": ("Models", "gpukit.cli.benchmark:benchmark", "Time models side by side."),
     "quantize": ("Models", "gpukit.cli.quantize:quantize", "Make a model smaller, still good."),
     "recipes": ("Look up", "gpukit.cli.recipes:recipes", "List, show and copy ready-made jobs."),
     "doctor": ("Set up", "gpukit.cli.doctor:doctor", "Look at a cluster as a job would."),

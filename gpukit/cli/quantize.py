@@ -16,7 +16,7 @@ from . import output
 if TYPE_CHECKING:
     from gpukit.quantize.lab import Progress
 
-__all__ = ["money_of", "money_options", "quantize"]
+__all__ = ["money_of", "money_options", "quantize", "shown"]
 
 
 def money_options(command: Any) -> Any:
@@ -98,7 +98,7 @@ def quantize(model: Path, form: str, **params: Any) -> int:
     from . import quantize_tables
 
     vocabulary = _vocabulary(params["vocab"])
-    with _shown(form) as progress:
+    with shown(form) as progress:
         report = search(
             model, params["out"], eval=params["evaluation"], calib=params["calib"],
             test=params["test"], metric=params["metric"], max_drop=params["max_drop"],
@@ -173,7 +173,8 @@ class _Lines:
             output.talk(f"▸ {now.stage}  ({now.left:.0f} s left)")
 
 
-def _shown(form: str) -> Any:
+def shown(form: str) -> Any:
+    """Return what shows progress: a bar on a terminal, else a line for each stage."""
     if form == "table" and sys.stderr.isatty():
         from .quantize_tables import Bar
 

@@ -10,13 +10,22 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .api import Money, quantize
+    from .api import quantize
+    from .compare import BenchmarkReport, benchmark
     from .lab import Progress
+    from .money import Money
     from .results import Report
 
-__all__ = ["Money", "Progress", "Report", "quantize"]
+__all__ = ["BenchmarkReport", "Money", "Progress", "Report", "benchmark", "quantize"]
 
-_HOME = {"Money": "api", "Progress": "lab", "Report": "results", "quantize": "api"}
+_HOME = {
+    "BenchmarkReport": "compare",
+    "Money": "money",
+    "Progress": "lab",
+    "Report": "results",
+    "benchmark": "compare",
+    "quantize": "api",
+}
 
 
 def __getattr__(name: str) -> object:

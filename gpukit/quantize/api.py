@@ -7,7 +7,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from pathlib import Path
 
 from gpukit.errors import UsageError, did_you_mean
@@ -19,6 +18,8 @@ from .data import Examples, Input
 from .datafiles import DataSource, read_examples
 from .lab import Lab, Progress, Settings, Splits
 from .metrics import choose_metric
+from .money import Money
+from .prune import Pruning
 from .results import Report
 from .select import Objective
 from .session import usable_cpus
@@ -26,26 +27,7 @@ from .split import halves, without_overlap
 from .steps import Place
 from .worker import StepFailed, Worker
 
-__all__ = ["Money", "quantize"]
-
-
-@dataclass(frozen=True)
-class Money:
-    """What the cost is worked out from; without a price there is none.
-
-    Args:
-        price_per_hour: of what serves one stream, in any currency.
-        requests_per_second: to be served; gives replicas and a price per month.
-        utilisation: part of its time that a replica may be busy.
-        tokens: tokens of an example; None counts those of ``attention_mask`` or ``input_ids``.
-        engineering: what the work on the optimization costs, for the break-even.
-    """
-
-    price_per_hour: Decimal | None = None
-    requests_per_second: float | None = None
-    utilisation: float = 0.7
-    tokens: float | None = None
-    engineering: Decimal | None = None
+__all__ = ["quantize"]
 
 
 def quantize(
@@ -132,6 +114,7 @@ def quantize(
             lab = Lab(
                 worker, source.path, take_census(loaded), chosen,
                 _splits(data, settings.seed, folder), settings, folder, started, progress,
+                _pruning(given, trainer, seed),
             )  # fmt: skip
             del loaded
             with export.staged(out) as stage:
@@ -237,6 +220,17 @@ def _check(settings: Settings, calib: DataSource | None, recipe: str, trainer: s
             "trainer-missing", "pruning without training afterwards ruins a model",
             "give --trainer module:function and --factory, with a PyTorch checkpoint",
         )  # fmt: skip
+
+
+def _pruning(given: sources.Given, trainer: str | None, seed: int) -> Pruning | None:
+    if trainer is None:
+        return None
+    if given.checkpoint is None:
+        raise UsageError(
+            "trainer-alone", "--trainer trains a torch module, and this model is none",
+            "give the PyTorch checkpoint with --factory",
+        )  # fmt: skip
+    return Pruning(given.checkpoint, trainer, seed)
 
 
 def _batch(inputs: tuple[Input, ...], examples: Examples, asked: int) -> int:

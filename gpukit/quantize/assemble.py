@@ -21,6 +21,7 @@ from .cost import Rate, rate_of, saving_words
 from .data import Examples
 from .intervals import Drop, Verdict, verdict_of
 from .lab import Lab
+from .money import Money
 from .results import (
     CandidateResult,
     CostResult,
@@ -37,10 +38,9 @@ from .session import cpu_flags
 from .worker import StepFailed
 
 if TYPE_CHECKING:
-    from .api import Money
     from .sources import Given
 
-__all__ = ["finish", "tokens_of"]
+__all__ = ["environment", "finish", "tokens_of", "told"]
 
 
 def finish(
@@ -75,7 +75,7 @@ def finish(
         time_limit=settings.time_limit, seconds=round(time.monotonic() - started, 1),
         model=_facts(lab.census, source, given),
         output_sha256=intake.digest_of((placed, *graph.external_files(placed))),
-        environment=_environment(), batch=settings.place.batch, threads=settings.place.threads,
+        environment=environment(), batch=settings.place.batch, threads=settings.place.threads,
         target=settings.place.target, rows=_rows(lab, found),
         test=TestResult(
             baseline=judged.before, score=judged.after, drop=_drop(judged.drop), verdict=verdict,
@@ -124,7 +124,8 @@ def _facts(census: Census, source: intake.Source, given: Given) -> ModelFacts:
     )  # fmt: skip
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """Return versions, and what decides how fast 8-bit arithmetic is here."""
     return {
         "python": platform.python_version(), "system": platform.system(),
         "onnx": onnx.__version__, "onnxruntime": ort.__version__, "numpy": np.__version__,
@@ -208,11 +209,12 @@ def _costs(
     )  # fmt: skip
     words = saving_words(before, after, latency.ratio, latency.ratio_high, money.engineering)
     return (
-        _told(before, price, found.original.throughput), _told(after, price, latency.throughput)
+        told(before, price, found.original.throughput), told(after, price, latency.throughput)
     ), words  # fmt: skip
 
 
-def _told(rate: Rate, price: Decimal, throughput: float) -> CostResult:
+def told(rate: Rate, price: Decimal, throughput: float) -> CostResult:
+    """Return a cost as it is written to reports."""
     return CostResult(
         price_per_hour=str(price), throughput=throughput,
         per_inference=_money(rate.per_inference),

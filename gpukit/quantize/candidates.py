@@ -18,6 +18,7 @@ _WIDE = (
     "MaxPool", "Mul", "Pad", "Relu", "Reshape", "Resize", "Sigmoid", "Split", "Squeeze",
     "Transpose", "Unsqueeze",
 )  # fmt: skip
+_SPARSITIES = (0.9, 0.8, 0.6)
 _WORTH = 0.02  # part of the weights from which on an operator is worth a recipe of its own
 
 
@@ -34,6 +35,7 @@ class Recipe:
         bits: of the weights of MatMulNBits.
         excluded: names of nodes that stay in floating point; of weights stored in 16 bits, for w8.
         stored: bits in which remaining weights are stored.
+        sparsity: part of the weights that is pruned before, 0 for none.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Recipe:
     bits: int = 8
     excluded: tuple[str, ...] = ()
     stored: Literal[8, 16] = 8
+    sparsity: float = 0.0
 
     def without(self, nodes: tuple[str, ...]) -> Recipe:
         """Return the same recipe with these nodes left in floating point."""
@@ -93,7 +96,19 @@ def recipes_for(
     if target == "cuda" or "fp16" in (families or ()):
         found.insert(0, Recipe("FP16", "fp16", stored=16))
     found.append(Recipe("16-bit storage", "w16", stored=16))
+    if families is not None and "prune" in families:
+        return _pruned([r for r in found if r.family in ("w8", "static", "dynamic")])
     return found if families is None else [r for r in found if r.family in families]
+
+
+def _pruned(recipes: list[Recipe]) -> list[Recipe]:
+    """Return the recipes after pruning: of much, then of less."""
+    once = [r for r in recipes if r.calibration in (None, "MinMax")]
+    return [
+        replace(r, name=f"{sparsity:.0%} pruned, {r.name}".replace("%", " %"), sparsity=sparsity)
+        for sparsity in _SPARSITIES
+        for r in once
+    ]
 
 
 def _static(conv: list[str], matmul: list[str]) -> list[Recipe]:

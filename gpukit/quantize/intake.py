@@ -36,8 +36,12 @@ class Source:
     files: tuple[Path, ...]
 
 
-def read_onnx(path: Path) -> tuple[ModelProto, Source]:
+def read_onnx(path: Path, *, quantized: bool = False) -> tuple[ModelProto, Source]:
     """Read an ONNX file with its external data.
+
+    Args:
+        path: the file.
+        quantized: whether it may be quantized already.
 
     Raises:
         UsageError: it is missing, empty, damaged, already quantized, or its external data is
@@ -57,7 +61,8 @@ def read_onnx(path: Path) -> tuple[ModelProto, Source]:
     if not model.ir_version or not model.graph.node or not model.opset_import:
         raise _corrupt(path, "no graph in it")
     beside = check_external(model, path.parent)
-    refuse_quantized(model, path)
+    if not quantized:
+        refuse_quantized(model, path)
     try:
         if beside:
             onnx.load_external_data_for_model(model, str(path.parent))

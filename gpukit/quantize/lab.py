@@ -16,6 +16,7 @@ from .candidates import Recipe
 from .census import Census
 from .intervals import Drop, drop_of
 from .metrics import Metric
+from .prune import Pruning
 from .select import Objective, Trial, latency_of
 from .session import usable_cpus
 from .steps import Evaluated, Place
@@ -76,15 +77,18 @@ class Lab:
         folder: for candidates.
         started: when the time limit began, on the monotonic clock.
         progress: is told how far it is.
+        pruning: what pruning needs, if it is wanted.
     """
 
     def __init__(
         self, worker: Worker, model: Path, census: Census, metric: Metric, splits: Splits,
         settings: Settings, folder: Path, started: float, progress: Callable[[Progress], None],
+        pruning: Pruning | None = None,
     ) -> None:  # fmt: skip
         self._worker = worker
         self.model = model
         self.census = census
+        self._pruning = pruning
         self.metric = metric
         self.splits = splits
         self.settings = settings
@@ -95,7 +99,7 @@ class Lab:
         self._progress = progress
         self._wide = replace(settings.place, threads=max(settings.place.threads, usable_cpus()))
         self._ranges: dict[tuple[Any, ...], Path] = {}
-        self._lifted = self._prepared = model
+        self._ready: dict[float, tuple[Path, Path]] = {0.0: (model, model)}  # by sparsity
         self._original: Path | None = None
         self.row_seconds = 1e-7
         self.score: float | None = None
@@ -166,22 +170,39 @@ class Lab:
 
     def prepare(self, rows: list[int]) -> list[str]:
         """Prepare the original for the quantizers, and return notes."""
-        notes: list[str]
         try:
-            self._lifted, self._prepared, notes, self.census = self.call(
-                "preparing", "prepare_model", self.model, self.folder, self.splits.evaluation,
-                rows, self._wide, timeout=self.left() * 0.4,
-            )  # fmt: skip
+            return self._prepared(self.model, 0.0, rows)
         except StepFailed as error:
             return [f"preparing failed: {error}"]
+
+    def _prepared(self, model: Path, sparsity: float, rows: list[int]) -> list[str]:
+        folder = self.folder / f"prepared-{sparsity:g}"
+        folder.mkdir(exist_ok=True)
+        notes: list[str]
+        lifted, prepared, notes, self.census = self.call(
+            "preparing", "prepare_model", model, folder, self.splits.evaluation, rows, self._wide,
+            timeout=self.left() * 0.4,
+        )  # fmt: skip
+        self._ready[sparsity] = (lifted, prepared)
         return notes
+
+    def _sources(self, recipe: Recipe) -> tuple[Path, Path]:
+        """Return the model that a recipe begins with, lifted and prepared; pruned if it says so."""
+        if recipe.sparsity not in self._ready:
+            target = self.folder / f"pruned-{recipe.sparsity:g}.onnx"
+            self.call(
+                f"pruning {recipe.sparsity:.0%} and training", "prune_checkpoint", self._pruning,
+                recipe.sparsity, target, timeout=self.step_time(),
+            )  # fmt: skip
+            self._prepared(target, recipe.sparsity, self.splits.validation[:2])
+        return self._ready[recipe.sparsity]
 
     def build(self, trial: Trial, number: int) -> Path:
         """Write the candidate of a trial, load it once, and note its size."""
         ranges = self.calibrated(trial.recipe)
         path = self.folder / f"candidate-{number:02}.onnx"
         trial.bytes = self.call(
-            trial.name, "build_candidate", trial.recipe, self._lifted, self._prepared, path,
+            trial.name, "build_candidate", trial.recipe, *self._sources(trial.recipe), path,
             ranges, self._wide, timeout=self.step_time(),
         )  # fmt: skip
         trial.path = path
@@ -191,14 +212,14 @@ class Lab:
         """Return the ranges that a static recipe needs, made once for each method."""
         if recipe.calibration is None or self.splits.calibration is None:
             return None
-        key = (recipe.calibration, recipe.operators)
+        key = (recipe.calibration, recipe.operators, recipe.sparsity)
         if key not in self._ranges:
             folder, rows = self.splits.calibration
             target = self.folder / f"ranges-{len(self._ranges)}.pickle"
             most = 512 if recipe.calibration == "MinMax" else 128
             allowed = max(8, int(0.05 * self.settings.time_limit / self.row_seconds))
             self._ranges[key] = self.call(
-                f"{recipe.name}: calibrating", "calibrate_ranges", self._prepared, folder,
+                f"{recipe.name}: calibrating", "calibrate_ranges", self._sources(recipe)[1], folder,
                 rows[: min(most, allowed)], recipe, self._wide, target, timeout=self.step_time(),
             )  # fmt: skip
         return self._ranges[key]
@@ -207,14 +228,14 @@ class Lab:
         """Return groups of nodes or weights with the error that each alone makes, worst first."""
         recipe, ranges = trial.recipe, self.calibrated(trial.recipe)
         names = self.call(
-            trial.name, "units", recipe, self._lifted, self._prepared, timeout=self.step_time()
+            trial.name, "units", recipe, *self._sources(recipe), timeout=self.step_time()
         )
         each = max(trial.seconds / 4, 0.05) + 4 * self.row_seconds
         groups = _grouped(names, max(8, int(seconds / each)))
         folder, rows = self.splits.calibration or (self.splits.evaluation, self.splits.validation)
         errors = self.call(
             f"{trial.name}: finding sensitive parts", "sensitivities", recipe, groups,
-            self._lifted, self._prepared, ranges, folder, rows[:4], self._wide, self.folder,
+            *self._sources(recipe), ranges, folder, rows[:4], self._wide, self.folder,
             seconds, timeout=seconds + 30, total=len(groups),
         )  # fmt: skip
         return sorted(zip(errors, groups, strict=True), key=lambda pair: -pair[0])

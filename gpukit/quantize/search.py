@@ -93,7 +93,8 @@ class _Search:
             self._lab.census, calibrated=self._lab.splits.calibration is not None,
             target=self._set.place.target, families=self._set.families,
         ):  # fmt: skip
-            self._try(recipe)
+            if not self._pruned_enough(recipe):
+                self._try(recipe)
         for family in _RESCUED:
             self._rescue(family)
         good = [t for t in self._trials if within(t, self._set.max_drop) and t.path is not None]
@@ -161,6 +162,11 @@ class _Search:
             trial.reason = "the time limit" if error.timed_out else str(error)
         trial.seconds = time.monotonic() - start
         return trial
+
+    def _pruned_enough(self, recipe: Recipe) -> bool:
+        """Tell whether more pruning than a recipe's has kept the budget: then less has no point."""
+        done = [t for t in self._trials if within(t, self._set.max_drop)]
+        return any(t.recipe.sparsity > recipe.sparsity > 0 for t in done)
 
     def _needless(self, recipe: Recipe) -> str:
         """Return why a candidate is not worth its time, or nothing."""

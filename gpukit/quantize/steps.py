@@ -20,14 +20,15 @@ from .census import Census, take_census
 from .data import Array, Examples
 from .metrics import Metric, Outputs
 from .prepare import prepare
+from .prune import prune_checkpoint
 from .session import open_session, output_names, run
 from .storage import storable
 from .torchside import export_checkpoint, export_directory
 
 __all__ = [
     "Evaluated", "Place", "build_candidate", "calibrate_ranges", "describe", "evaluate",
-    "export_checkpoint", "export_directory", "footprint", "prepare_model", "race", "sensitivities",
-    "units",
+    "export_checkpoint", "export_directory", "footprint", "prepare_model", "prune_checkpoint",
+    "race", "sensitivities", "units",
 ]  # fmt: skip
 
 

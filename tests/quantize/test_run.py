@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import pytest
 from gpukit.cli.main import main
 from gpukit.errors import UsageError
 from gpukit.quantize import quantize
+from gpukit.quantize.compare import BenchmarkReport, verdict_of_ratio
 from gpukit.quantize.data import Examples
 from gpukit.quantize.results import Report
 from gpukit.quantize.session import open_session
@@ -126,6 +129,85 @@ def test_the_same_seed_gives_the_same_file(task: Task) -> None:
     assert found[0] == found[1]
 
 
+@pytest.mark.e2e
+def test_a_benchmark_rolls_back_what_is_slower(
+    task: Task, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slow = task.folder / "slow.onnx"
+    wide = [
+        weight("w1", 24, 96),
+        weight("w2", 96, 6),
+        weight("w3", 96, 2000),
+        weight("w4", 2000, 96),
+    ]
+    slow.write_bytes(
+        model_of(
+            [
+                node("MatMul", ["x", "w1"], ["a"]), node("MatMul", ["a", "w3"], ["c"]),
+                node("MatMul", ["c", "w4"], ["b"]), node("MatMul", ["b", "w2"], ["y"]),
+            ],
+            [value("x", ["n", 24])], [value("y", ["n", 6])], wide,
+        ).SerializeToString()
+    )  # fmt: skip
+    data = str(task.folder / "eval.npz")
+    options = ["--data", data, "--rounds", "60", "--batch-sizes", "1,4", "-f", "json"]
+    assert main(["benchmark", str(task.model), str(slow), *options]) == 3
+    report = BenchmarkReport.model_validate_json(capsys.readouterr().out)
+    assert report.decision == "roll back"
+    assert [(s.batch, s.models[1].decision) for s in report.settings] == [
+        (1, "roll back"), (4, "roll back"),
+    ]  # fmt: skip
+    assert main(["benchmark", str(slow), str(task.model), *options]) == 0
+    assert BenchmarkReport.model_validate_json(capsys.readouterr().out).decision == "keep"
+
+
+JOBS = """
+import numpy as np, torch
+from torch import nn
+
+def make():
+    return nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 3))
+
+def data():
+    x = np.random.default_rng(0).normal(size=(900, 20)).astype("float32")
+    return x, x[:, :3].argmax(1)
+
+def train(module):
+    x, y = map(torch.from_numpy, data())
+    optimizer = torch.optim.Adam(module.parameters(), 1e-2)
+    for _ in range(150):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(module(x[:600]), y[:600]).backward()
+        optimizer.step()
+
+if __name__ == "__main__":
+    module = make()
+    train(module)
+    torch.save(module.state_dict(), "model.pt")
+    x, y = data()
+    np.savez("eval.npz", x=x[600:], labels=y[600:])
+"""
+
+
+@pytest.mark.e2e
+def test_a_checkpoint_is_pruned_trained_and_quantized(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("jobs.py").write_text(JOBS)
+    subprocess.run([sys.executable, "jobs.py"], check=True)
+    report = quantize(
+        "model.pt", "out", eval="eval.npz", factory="jobs.py:make", trainer="jobs.py:train",
+        recipe="prune", max_drop=0.05, max_latency_ratio=50, time_limit=LIMIT,
+    )  # fmt: skip
+    assert report.outcome == "quantized"
+    assert "pruned" in report.chosen
+    small, before = report.result.compressed_bytes, report.original.compressed_bytes
+    assert small is not None
+    assert before is not None
+    assert before > 3 * small
+
+
 MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     ("no model", {"model": "gone.onnx"}, "there is no model"),
     ("no data", {"--eval": "gone.npz"}, "there is nothing at"),
@@ -193,3 +275,11 @@ def test_a_step_that_takes_too_long_is_ended_and_the_next_one_runs(tmp_path: Pat
         assert worker.call("describe", path, Place(), timeout=120) == ["y"]
         with pytest.raises(StepFailed, match=r"NoSuchFile|doesn.t exist|does not exist"):
             worker.call("describe", tmp_path / "none.onnx", Place(), timeout=120)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "wanted"),
+    [(0.9, 1.0, "keep"), (1.0, 1.1, "inconclusive"), (1.06, 1.2, "roll back"), (0.2, 1.05, "keep")],
+)
+def test_the_verdict_of_a_ratio(low: float, high: float, wanted: str) -> None:
+    assert verdict_of_ratio(low, high) == wanted

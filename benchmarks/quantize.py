@@ -1,0 +1,182 @@
+"""Is what `gpukit quantize` finds smaller, faster and as good as what others give? In one run.
+
+    python -m benchmarks.quantize [--only minilm|ocr|digits|pruned] [--quick]
+
+Every model goes through gpukit and through its peers: Optimum's command line, onnxruntime's static
+quantization with its defaults, Olive's, and NNCF's accuracy-aware quantization, each in its own
+environment. All results are then scored on the same held-out examples, and timed side by side with
+the original. A peer that cannot be installed or that fails is a row that says so. Exit code 1: a
+target is missed.
+
+Data: the movie ratings that come with vaderSentiment's source, scikit-learn's digits, and text
+lines drawn here and turned, for the OCR angle classifier of rapidocr-onnxruntime.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from gpukit.quantize import benchmark, quantize
+from gpukit.quantize.intervals import Drop, drop_of
+from gpukit.quantize.metrics import Metric
+
+from . import quantize_peers as peers
+from . import quantize_tasks as tasks
+
+__all__ = ["main"]
+
+
+@dataclass
+class Row:
+    """What one tool made of one model."""
+
+    tool: str
+    path: Path | None
+    said: str
+    seconds: float
+    ratio: float = float("nan")
+    latency: float = float("nan")
+    score: float = float("nan")
+    drop: Drop | None = None
+
+
+@dataclass(frozen=True)
+class Target:
+    """What gpukit has to reach on a task, relative to the original."""
+
+    smaller: float
+    latency: float
+    seconds: float | None = None
+    compressed: float | None = None
+
+
+TARGETS = {
+    "minilm": Target(3.9, 0.45, seconds=240), "ocr": Target(2.4, 1.05),
+    "digits": Target(3.4, 1.05), "pruned": Target(1.0, 1.05, compressed=15.0),
+}  # fmt: skip
+
+
+@dataclass
+class Outcome:
+    """A task's rows, and what was missed."""
+
+    rows: list[Row]
+    missed: list[str] = field(default_factory=list)
+
+
+def run(name: str, folder: Path, quick: bool) -> Outcome:
+    """Let every tool at one model, and measure what they made."""
+    task = tasks.TASKS[name](folder, quick)
+    target, start = TARGETS[name], time.perf_counter()
+    report = quantize(
+        task.checkpoint or task.model, folder / "gpukit", eval=str(task.eval),
+        calib=str(task.calib), factory=task.factory, trainer=task.trainer, time_limit=240,
+        recipe="prune" if task.trainer else "auto",
+    )  # fmt: skip
+    took = time.perf_counter() - start
+    rows = [Row("gpukit", folder / "gpukit" / "model.onnx", report.chosen, took)]
+    if not task.trainer:
+        for tool, make in peers.PEERS.items():
+            rows.append(_peer(tool, make, task, folder))
+    _measure(task, rows)
+    outcome = Outcome(rows)
+    _judge(outcome, target, rows[0], took)
+    small, before = report.result.compressed_bytes, report.original.compressed_bytes
+    if target.compressed and small and before:
+        print(f"  compressed ({report.result.compression}) {before / small:.1f}x smaller")
+        if before / small < target.compressed:
+            outcome.missed.append(f"compressed {before / small:.1f}x, not {target.compressed:g}x")
+    if report.test.verdict != "met":
+        outcome.missed.append(f"its own verdict is {report.test.verdict}")
+    return outcome
+
+
+def _peer(
+    tool: str, make: Callable[[tasks.Task, Path], Path], task: tasks.Task, folder: Path
+) -> Row:
+    start = time.perf_counter()
+    try:
+        path, said = make(task, folder / tool.split()[0]), "made"
+    except subprocess.TimeoutExpired:
+        path, said = None, "no result in 10 minutes"
+    except (subprocess.CalledProcessError, OSError, peers.PeerError) as error:
+        detail = getattr(error, "stderr", None) or str(error)
+        path, said = None, "failed: " + (str(detail).strip().splitlines() or ["?"])[-1][:90]
+    return Row(tool, path, said, time.perf_counter() - start)
+
+
+def _measure(task: tasks.Task, rows: list[Row]) -> None:
+    """Score and time all rows on the examples that no tool has seen."""
+    metric = Metric("accuracy")
+    before = tasks.answers(task.model, task.test, metric)
+    for row in rows:
+        if row.path is None:
+            continue
+        try:
+            after = tasks.answers(row.path, task.test, metric)
+            report = benchmark([task.model, row.path], str(task.test), seconds=10)
+        except Exception as error:  # a peer's model may fail in every way
+            row.said = f"does not run: {str(error).splitlines()[0][:80]}"
+            continue
+        row.score = metric.combine(after)
+        row.drop = drop_of(metric, before, after, None, 0)
+        row.latency = report.settings[0].models[1].latency.ratio
+        row.ratio = report.models[0].file_bytes / report.models[1].file_bytes
+    print(f"  original: accuracy {metric.combine(before):.4f} on {len(before)} examples")
+
+
+def _judge(outcome: Outcome, target: Target, own: Row, took: float) -> None:
+    if not own.ratio >= target.smaller:
+        outcome.missed.append(f"{own.ratio:.2f}x smaller, not {target.smaller:g}x")
+    if not own.latency <= target.latency:
+        outcome.missed.append(f"latency {own.latency:.2f}, not {target.latency:g}")
+    if own.drop is None or own.drop.value > 0.01:
+        outcome.missed.append("a drop of more than one point")
+    if target.seconds and took > target.seconds:
+        outcome.missed.append(f"{took:.0f} s, not {target.seconds:.0f} s")
+
+
+def _table(rows: list[Row]) -> None:
+    print(f"  {'tool':<26}{'smaller':>8}{'latency':>9}{'accuracy':>10}{'drop (95 %)':>28}{'s':>6}")
+    for row in rows:
+        if row.drop is None:
+            print(f"  {row.tool:<26}{row.said}")
+            continue
+        drop = f"{row.drop.value:+.4f} ({row.drop.low:+.4f} to {row.drop.high:+.4f})"
+        print(
+            f"  {row.tool:<26}{row.ratio:>7.2f}x{row.latency:>9.2f}{row.score:>10.4f}{drop:>28}"
+            f"{row.seconds:>6.0f}  {row.said if row.tool == 'gpukit' else ''}"
+        )
+
+
+def main() -> int:
+    """Run the duels and print a table for each."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", choices=list(TARGETS), action="append")
+    parser.add_argument("--quick", action="store_true", help="fewer examples")
+    given = parser.parse_args()
+    missed = 0
+    for name in given.only or TARGETS:
+        print(f"{name}:", flush=True)
+        with tempfile.TemporaryDirectory(prefix=f"gpukit-bench-{name}-") as scratch:
+            outcome = run(name, Path(scratch), given.quick)
+        _table(outcome.rows)
+        for words in outcome.missed:
+            print(f"  MISSED: {words}")
+        missed += len(outcome.missed)
+        sys.stdout.flush()
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    np.seterr(all="ignore")
+    sys.exit(main())
