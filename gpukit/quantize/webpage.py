@@ -26,7 +26,8 @@ h1{font-size:1.4rem;margin:0 0 .2rem}h2{font-size:1.05rem;margin:2rem 0 .5rem}
 .dim{color:var(--dim)}.good{color:var(--good)}.bad{color:var(--bad)}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th,td{text-align:left;padding:.3rem .7rem .3rem 0;border-bottom:1px solid var(--line);
-vertical-align:top}td.n,th.n{text-align:right;white-space:nowrap}
+vertical-align:top}td:first-child{min-width:10rem}td:last-child{min-width:12rem}
+td.n,th.n{text-align:right;white-space:nowrap}
 svg{width:100%;height:auto}svg text{fill:var(--ink);font-size:12px}svg .dim{fill:var(--dim)}
 .tiles{display:flex;flex-wrap:wrap;gap:1.5rem;margin:1.2rem 0}.tiles b{display:block;
 font-size:1.5rem}tr.chosen td{font-weight:600}ul{padding-left:1.2rem}
@@ -147,8 +148,9 @@ def _axes(x: object, y: object, low: float, high: float, top: float) -> list[str
     for i in range(5):
         drop, latency = low + (high - low) * i / 4, top * i / 4
         across, up = _LEFT + (right - _LEFT) * i / 4, bottom - (bottom - _TOP) * i / 4
+        anchor = "end" if i == 4 else "middle"
         made.append(
-            f'<text class="dim" x="{across:.0f}" y="{bottom + 18}" text-anchor="middle">'
+            f'<text class="dim" x="{across:.0f}" y="{bottom + 18}" text-anchor="{anchor}">'
             f"{drop:+.4f}</text>"
             f'<text class="dim" x="{_LEFT - 8}" y="{up + 4:.0f}" text-anchor="end">'
             f"{latency:.2f}</text>"
