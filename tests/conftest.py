@@ -4,12 +4,19 @@ import os
 import sys
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 pytest_plugins = ("tests.cluster.fixtures",)
 
 # Threads that spin for work only slow the other processes of a test run down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# How long an example takes says how busy the machine is, and nothing of the code.
+hypothesis.settings.register_profile(
+    "any-machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any-machine")
 
 
 @pytest.fixture(autouse=True)
