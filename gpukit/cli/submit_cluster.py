@@ -68,7 +68,7 @@ def _say(submission: ClusterSubmission) -> None:
 
 def follow_run(run: ClusterRun) -> bool:
     """Show the run until it ends; tell whether it has, or the person has left."""
-    from gpukit.cluster.follow import Change, ClusterFollower
+    from gpukit.cluster.follow import Change
     from gpukit.contract import Task
 
     from .cluster_view import cluster_view
@@ -76,7 +76,7 @@ def follow_run(run: ClusterRun) -> bool:
 
     job = run.job()
     task = (job.task if job else None) or Task(run.name, "", "", "")
-    follower = ClusterFollower(run.client, run.name, run.namespace)
+    follower = run.follower()
     with polite_signals(), cluster_view(task) as view:
         pending = PendingWatch(run.client, run.name, run.namespace, view.bar.write)
         try:

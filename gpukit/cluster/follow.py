@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import queue
 import threading
 import time
@@ -104,12 +105,15 @@ class ClusterFollower:
         client: of the API server.
         run: name of the run.
         namespace: of the run.
+        logs: read the pods' logs too.
+        kept: returns the lines of an attempt that its store has, for pods that are gone.
     """
 
     client: Client
     run: str
     namespace: str
     logs: bool = True
+    kept: Callable[[int], list[str]] | None = None
     done: bool = False
     job: JobState | None = None
     _queue: queue.SimpleQueue[PodLine | Change | GpukitError] = field(
@@ -268,19 +272,49 @@ class ClusterFollower:
         def ended() -> bool:
             return self._pods[pod.uid].over or "vanished" in self._said.get(pod.uid, ())
 
+        attempt, count = None, 0
         for when, line in self._log.lines(ended):
             if self._closed.is_set():
                 return
             text = line.decode(errors="replace").rstrip("\n")
+            if attempt is None and text.startswith(_BEGINS):
+                attempt = _number(text)
+            count += attempt is not None
             self._queue.put(PodLine(pod.name, text, when))
+        lost = self._log.gone and not self._from_store(pod, attempt, count)
         with self._wake:
             until = time.monotonic() + _SETTLE
             while not ended() and time.monotonic() < until:
                 self._wake.wait(0.2)
             self._queue.put(Change("exited", self._pods[pod.uid], self.job))
-            if self._log.gone:
+            if lost:
                 self._queue.put(Change("vanished", self._pods[pod.uid]))
 
+    def _from_store(self, pod: PodState, attempt: int | None, shown: int) -> bool:
+        """Show the rest of the log of a pod that is gone; tell whether the store had it.
 
+        The store has the lines from the one on with which the attempt begins.
+        """
+        if self.kept is None or attempt is None:
+            return False
+        try:
+            lines = self.kept(attempt)
+        except GpukitError:
+            return False
+        for text in lines[shown:]:
+            self._queue.put(PodLine(pod.name, text))
+        return True
+
+
+def _number(text: str) -> int | None:
+    """Return the attempt that a structured line is about."""
+    try:
+        number = json.loads(text).get("attempt")
+    except (ValueError, AttributeError):
+        return None
+    return number if isinstance(number, int) else None
+
+
+_BEGINS = '{"gpukit":"attempt"'
 _END = Change("end")
 _SETTLE = 5.0  # between the end of a log and the word of the API server that the pod has ended

@@ -157,7 +157,7 @@ class ClusterRun(Run):
 
     def follow(self) -> Iterator[str]:
         """Yield the lines that the run's attempts write, until the run ends."""
-        follower = ClusterFollower(self.client, self.name, self.namespace)
+        follower = self.follower()
         try:
             while not follower.done:
                 for item in follower.poll(_POLL):
@@ -165,6 +165,12 @@ class ClusterRun(Run):
                         yield item.text
         finally:
             follower.close()
+
+    def follower(self) -> ClusterFollower:
+        """Return what reads lines and changes as they come; logs of lost pods from the store."""
+        return ClusterFollower(
+            self.client, self.name, self.namespace, kept=lambda attempt: self._kept(attempt, None)
+        )
 
     def cancel(self, *, now: bool = False) -> bool:
         """Delete the Job; its pod saves a checkpoint before it leaves, within its grace period.

@@ -94,3 +94,18 @@ def test_a_hundred_thousand_lines_over_ten_cuts(desk: Desk, proxy: FaultProxy) -
     got = [line for line in done.out.splitlines() if line.startswith("line ")]
     assert got == [f"line {number}" for number in range(100_000)]
     assert sum(seen.fault == "cut" for seen in proxy.seen) == 10
+
+
+def test_the_rest_of_a_log_whose_pod_is_gone_comes_from_the_store(
+    desk: Desk, proxy: FaultProxy
+) -> None:
+    run = desk.submit(desk.write(), "--steps", 40)
+    assert desk.gpukit("wait", run).code == 0
+    [pod] = desk.cluster.pods(f"gpukit.dev/run={run}")
+    path = f"/pods/{pod['metadata']['name']}/log"
+    proxy.cut(path=path, lines=13)
+    proxy.answer(404, path=path, times=-1)
+    done = desk.gpukit("logs", "-f", run, KUBECONFIG=str(proxy.kubeconfig))
+    assert done.code == 0, done.err
+    steps = [line for line in done.out.splitlines() if line.startswith("step ")]
+    assert steps == [f"step {n}" for n in range(1, 41)], "none lost or doubled at the seam"
