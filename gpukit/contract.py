@@ -69,6 +69,7 @@ class Env:
     SUBMITTED_AT = "GPUKIT_SUBMITTED_AT"  # unix seconds of the first submission; may be absent
     FRESH = "GPUKIT_FRESH"  # "1": what the store has of earlier submissions is set aside
     RESUME_FROM = "GPUKIT_RESUME_FROM"  # store of another run, whose newest checkpoint is taken
+    OWNER = "GPUKIT_OWNER"  # the namespace of the run: no other one writes its store meanwhile
     INDEX = "JOB_COMPLETION_INDEX"  # set by Kubernetes; removed before the user's code runs
 
     # from the supervisor to the trainer

@@ -30,7 +30,7 @@ from .state import JobState, PodState
 
 __all__ = [
     "Parts", "Stamp", "check_dry_run", "check_ours", "check_version", "complete", "create",
-    "own_code", "remove_ended", "wait_until_gone",
+    "own_code", "owner_of", "remove_ended", "wait_until_gone",
 ]  # fmt: skip
 
 MINIMUM = (1, 31)
@@ -48,12 +48,14 @@ class Stamp:
     Attributes:
         time: unix seconds.
         id: tells this submission from another one of the same run.
+        owner: tells the namespace from all others, see :func:`owner_of`.
         fresh: what the store has is to be set aside.
         resume_from: store of another run to begin from.
     """
 
     time: float
     id: str
+    owner: str = ""
     fresh: bool = False
     resume_from: str | None = None
 
@@ -102,6 +104,15 @@ def check_version(client: Client) -> None:
             "older servers drop the Job's successPolicy silently and would run it 1,000 times; "
             "upgrade the control plane, or run it with --local",
         )
+
+
+def owner_of(client: Client, namespace: str) -> str:
+    """Return what tells this namespace of this cluster from all others.
+
+    Kubernetes puts a ConfigMap with the cluster's certificate into each namespace; its UID does.
+    """
+    root = client.get("ConfigMap", "kube-root-ca.crt", namespace)
+    return str(root["metadata"]["uid"]) if root else f"{client.access.server}/{namespace}"
 
 
 def check_dry_run(client: Client, parts: Parts) -> tuple[str, ...]:
@@ -266,6 +277,7 @@ def _stamped(job: Object, stamp: Stamp) -> Object:
     notes[ANNOTATION_SUBMITTED] = f"{stamp.time:.3f}"
     notes[ANNOTATION_SUBMISSION] = stamp.id
     env = {Env.SUBMITTED_AT: f"{stamp.time:.3f}"}
+    env |= {Env.OWNER: stamp.owner} if stamp.owner else {}
     env |= {Env.FRESH: "1"} if stamp.fresh else {}
     env |= {Env.RESUME_FROM: stamp.resume_from} if stamp.resume_from else {}
     for container in body["spec"]["template"]["spec"]["containers"]:

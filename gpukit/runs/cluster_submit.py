@@ -81,7 +81,8 @@ def submit_to_cluster(
     if force:
         bundle = rendered_as(plan, _free_name(client, bundle.run, namespace))
     stamp = Stamp(
-        time=time.time(), id=str(uuid.uuid4()), fresh=fresh,
+        time=time.time(), id=str(uuid.uuid4()), owner=submission.owner_of(client, namespace),
+        fresh=fresh,
         resume_from=_store_of(client, plan, resume_from, namespace),
     )  # fmt: skip
     parts = Parts.of(bundle.to_dicts(), namespace, stamp)

@@ -121,7 +121,7 @@ def submit_sweep(
     _check(plan, max_parallel)
     submission.check_version(client)
     namespace = plan.resolved.spec.namespace or client.namespace
-    stamp = Stamp(time.time(), str(uuid.uuid4()))
+    stamp = Stamp(time.time(), str(uuid.uuid4()), submission.owner_of(client, namespace))
     parts = Parts.of(plan.bundle.to_dicts(), namespace, stamp)
     wanted = variants(plan, points, parts)
     name = run_name(plan.bundle.task.job, json_digest(sorted(v.run for v in wanted)))

@@ -7,7 +7,8 @@ checkpoint of another run. Both are done by the first attempt of the submission 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -17,25 +18,47 @@ from gpukit.errors import StoreError
 from . import log
 from .checkpoint.manifest import FOLDER, MANIFEST, CheckpointName, checkpoint_names
 from .environment import Environment
-from .record import RunRecord
+from .record import Attempt, RunRecord
 from .store import DirectoryStore, Store, open_store
 
 __all__ = ["inherited_name", "prepare_store"]
+
+_ALIVE = 120.0  # seconds; an attempt writes to the record every 30
 
 
 def prepare_store(environment: Environment, environ: Mapping[str, str]) -> Store:
     """Open the run's store, and do what the submission asked for.
 
     Raises:
-        StoreError: a store cannot be used, or the other run has no checkpoint.
+        StoreError: a store cannot be used, another run writes it, or the one to resume from has
+            no checkpoint.
     """
     store = open_store(environment.store)
+    _refuse_shared(RunRecord(store).attempts(), environment.owner, time.time())
     if environ.get(Env.FRESH) == "1" and _is_new(store, environment.submitted_at):
         _set_aside(store)
     source = environ.get(Env.RESUME_FROM)
     if source and not checkpoint_names(store.list(f"{FOLDER}/")):
         _inherit(open_store(source), store, source)
     return store
+
+
+def _refuse_shared(attempts: Sequence[Attempt], owner: str, now: float) -> None:
+    """Refuse to write a store whose newest attempt is another namespace's, and alive.
+
+    Within a namespace there is one Job of a name, and Kubernetes has one pod of it at a time.
+    """
+    if not attempts or not owner:
+        return
+    last = attempts[-1]
+    alive = max(last.progress.updated, last.start.started)
+    if last.end is None and last.start.owner not in ("", owner) and now - alive < _ALIVE:
+        raise StoreError(
+            "store-shared",
+            f"pod {last.start.pod} on {last.start.node}, of another namespace or cluster, writes "
+            "this store",
+            "wait until that run has ended, or give this job a checkpoints= of its own",
+        )
 
 
 def inherited_name(name: CheckpointName) -> CheckpointName:

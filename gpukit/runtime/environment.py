@@ -29,6 +29,7 @@ class Environment:
         node: name of the node.
         index: completion index that Kubernetes gave the pod; None outside of a Job.
         submitted_at: unix seconds of the submission; None where nobody said.
+        owner: tells the namespace of the run from all others; empty where nobody said.
         progress_seconds: least time between two progress lines on stdout.
     """
 
@@ -40,6 +41,7 @@ class Environment:
     node: str = ""
     index: int | None = None
     submitted_at: float | None = None
+    owner: str = ""
     progress_seconds: float = 5.0
 
     @staticmethod
@@ -59,6 +61,7 @@ class Environment:
             node=environ.get(Env.NODE, ""),
             index=_index(environ.get(Env.INDEX, "")),
             submitted_at=_number(environ, Env.SUBMITTED_AT),
+            owner=environ.get(Env.OWNER, ""),
             progress_seconds=5.0 if every is None else every,
         )
 

@@ -63,7 +63,10 @@ class About:
 
 @dataclass(frozen=True)
 class Start:
-    """Who began an attempt. ``index`` is Kubernetes' completion index; ``started`` unix seconds."""
+    """Who began an attempt. ``index`` is Kubernetes' completion index; ``started`` unix seconds.
+
+    ``owner`` tells the namespace of the run from others that were given the same store.
+    """
 
     number: int = 0
     pod_uid: str = ""
@@ -71,6 +74,7 @@ class Start:
     node: str = ""
     index: int | None = None
     started: float = 0.0
+    owner: str = ""
 
 
 @dataclass(frozen=True)

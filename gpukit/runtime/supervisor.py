@@ -50,7 +50,7 @@ __all__ = ["main"]
 _PATIENCE = 5.0  # for the last progress where the store is slow, and for the last output
 _HISTORY = 100  # earlier attempts that the log's first line tells of; then it is of a few KiB
 _TRIES = 4  # a result is worth hours
-_TRANSIENT = ("store-unusable", "store-create")
+_TRANSIENT = ("store-unusable", "store-create", "store-shared")
 
 
 class Supervisor:
@@ -110,7 +110,7 @@ class Supervisor:
         env, now = self._environment, time.time()
         if env.submitted_at is not None:
             self._record.mark_submission(env.submitted_at)
-        self._start = Start(0, env.pod_uid, env.pod, env.node, env.index, now)
+        self._start = Start(0, env.pod_uid, env.pod, env.node, env.index, now, env.owner)
         self._earlier = self._record.attempts(self._start)
         submissions = self._record.submissions()
         known = self._record.trackers()
