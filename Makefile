@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 WORKERS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format golden docs bench e2e soak controlplane cluster clean
+.PHONY: help setup demo test check format golden docs bench e2e chaos soak controlplane cluster clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -46,12 +46,16 @@ bench: $(READY)  ## measure against peers, side by side; prints ratios
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.mig_plan
 	$(BIN)/python -m benchmarks.interruptions
+	$(BIN)/python -m benchmarks.checkpoint
 	$(BIN)/python -m benchmarks.goodput
 	$(BIN)/python -m benchmarks.quantize
 
 e2e: $(READY)  ## the longest tests: a real Kubernetes control plane, kills, several ranks, the demo
 	$(BIN)/python -m tests.cluster.build
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m e2e
+
+chaos: $(READY)  ## kill a training a thousand times, most of them in a save; compare the weights
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.runtime.chaos 1000
 
 soak: $(READY)  ## the runs of thousands: more kills, more random specs
 	GPUKIT_SOAK=1 $(BIN)/python -m pytest -q -n $(WORKERS) tests/runtime/test_kill.py tests/property \

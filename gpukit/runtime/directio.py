@@ -62,10 +62,14 @@ def write_synced(path: Path, data: memoryview, size: int, *, threads: int = THRE
             handle = _open(path, direct=False)
             sums = _Chunks(handle, data, size, size).run(threads)
         os.ftruncate(handle, size)
-        os.fsync(handle)
+        _sync(handle)
     finally:
         os.close(handle)
     return sums
+
+
+def _sync(handle: int) -> None:
+    os.fsync(handle)
 
 
 def _open(path: Path, *, direct: bool) -> int:

@@ -1,12 +1,18 @@
-"""A store in an object store (s3://, gs://, az://, memory://), through fsspec."""
+"""A store in an object store (s3://, gs://, az://, memory://), through fsspec.
+
+What fails for a moment (500, 503, a connection that breaks) is tried again with growing pauses; a
+write is whole or not there, so it may be done twice.
+"""
 
 from __future__ import annotations
 
+import random
+import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 from gpukit.errors import GpukitError, StoreError
 
@@ -14,6 +20,14 @@ from .directio import CHUNK
 from .keys import check_key
 
 __all__ = ["FsspecStore"]
+
+_TRIES = 5
+_PAUSE = 0.5  # seconds, doubled after each try; up to 8 s in all
+_PART = 32 << 20  # bytes: of an upload's part, and of what is read ahead
+_FINAL = (PermissionError, TypeError, NotImplementedError, ValueError, ImportError)
+"""What trying again does not change."""
+
+T = TypeVar("T")
 
 _PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
 
@@ -47,78 +61,124 @@ class FsspecStore:
 
     def create(self, key: str, data: bytes) -> bool:
         """Write ``data`` if there is nothing under ``key``; tell whether this call did it."""
-        path = self._path(key)
-        with self._translated():
-            if self._fs.exists(path):
-                return False
+        path, tried = self._path(key), False
+
+        def create() -> bool:
+            nonlocal tried
+            if self._fs.exists(path):  # an answer that was lost: was it this call, a moment ago?
+                return tried and self._fs.cat_file(path) == data
+            tried = True
             try:
                 self._fs.pipe_file(path, data, mode="create")
             except FileExistsError:
-                return False
+                return bool(self._fs.cat_file(path) == data)
             except (TypeError, NotImplementedError):  # a file system without a conditional PUT
                 self._fs.pipe_file(path, data)
                 return bool(self._fs.cat_file(path) == data)
-        return True
+            return True
+
+        return self._try(create)
 
     def put(self, key: str, data: bytes) -> None:
         """Replace what is under ``key``, atomically; durable on return."""
         path = self._path(key)
-        with self._translated():
-            self._fs.pipe_file(path, data)
+        self._try(lambda: self._fs.pipe_file(path, data))
 
     def put_file(self, key: str, path: Path) -> None:
         """Replace what is under ``key`` by the content of a local file, streamed."""
         target = self._path(key)
-        with self._translated():
-            self._fs.put_file(str(path), target)
+        self._try(lambda: self._fs.put_file(str(path), target))
 
     def get(self, key: str) -> bytes | None:
         """Return what is under ``key``; None where there is nothing."""
         path = self._path(key)
-        with self._translated(), suppress(FileNotFoundError):
-            return bytes(self._fs.cat_file(path))
-        return None
+
+        def get() -> bytes | None:
+            with suppress(FileNotFoundError):
+                return bytes(self._fs.cat_file(path))
+            return None
+
+        return self._try(get)
 
     @contextmanager
     def open_write(self, key: str) -> Iterator[BinaryIO]:
         """Write a large object in parts; it appears when all of it is there."""
         path = self._path(key)
-        with self._translated(), self._fs.open(path, "wb") as file:
-            yield file
+        with self._translated():
+            file = self._fs.open(path, "wb", block_size=_PART)
+            try:
+                yield file
+            except BaseException:
+                with suppress(Exception):
+                    file.discard()
+                file.closed = True  # closing would make an object of what is there
+                raise
+            file.close()
 
     def put_memory(self, key: str, data: memoryview, size: int) -> Sequence[int]:
         """Write the first ``size`` bytes of memory in parts; it appears when all of it is there."""
-        sums: list[int] = []
-        with self.open_write(key) as file:
-            for start in range(0, size, CHUNK):
-                part = data[start : min(start + CHUNK, size)]
-                sums.append(zlib.crc32(part))
-                file.write(part)
-        return sums
+
+        def put() -> list[int]:
+            sums: list[int] = []
+            with self.open_write(key) as file:
+                for start in range(0, size, CHUNK):
+                    part = data[start : min(start + CHUNK, size)]
+                    sums.append(zlib.crc32(part))
+                    file.write(part)
+            return sums
+
+        return self._try(put)
 
     def open_read(self, key: str) -> AbstractContextManager[BinaryIO]:
         """Read a large object from its beginning."""
         path = self._path(key)
-        with self._translated():
-            file = cast(BinaryIO, self._fs.open(path, "rb", cache_type="readahead"))
-        return file  # noqa: RET504 - a context manager may swallow, for all mypy knows
+        file = self._try(
+            lambda: self._fs.open(path, "rb", block_size=_PART, cache_type="readahead")
+        )
+        return cast(AbstractContextManager[BinaryIO], file)
 
     def list(self, prefix: str) -> list[str]:
         """Return the keys that start with ``prefix``, sorted."""
         root = self._root.rstrip("/") + "/"
         folder = (root + prefix.rpartition("/")[0]).rstrip("/")
-        found: list[str] = []
-        with self._translated(), suppress(FileNotFoundError):
-            self._fs.invalidate_cache()
-            found = self._fs.find(folder)
-        keys = (path[len(root) :] for path in found if path.startswith(root))
+
+        def find() -> Iterable[str]:
+            with suppress(FileNotFoundError):
+                self._fs.invalidate_cache()
+                return cast(Iterable[str], self._fs.find(folder))
+            return ()
+
+        keys = (path[len(root) :] for path in self._try(find) if path.startswith(root))
         return sorted(key for key in keys if key.startswith(prefix))
 
     def delete(self, prefix: str) -> None:
         """Remove ``prefix`` and everything below ``prefix/``; nothing there is no error."""
         path = self._path(prefix.rstrip("/"))
-        with self._translated(), suppress(FileNotFoundError):
-            self._fs.rm(path, recursive=True)
+
+        def delete() -> None:
+            with suppress(FileNotFoundError):
+                self._fs.rm(path, recursive=True)
+
+        self._try(delete)
+
+    def _try(self, action: Callable[[], T]) -> T:
+        """Do what is safe to do again; what a store has now and then is tried again, later."""
+        with self._translated():
+            for number in range(_TRIES):
+                try:
+                    return action()
+                except (*_FINAL, GpukitError) as error:
+                    passing = isinstance(error.__cause__, Exception) and not isinstance(
+                        error.__cause__, _FINAL
+                    )
+                    if not (isinstance(error, StoreError) and passing):
+                        raise
+                    last: Exception = error
+                except Exception as error:
+                    last = error
+                if number + 1 < _TRIES:
+                    time.sleep(_PAUSE * 2**number * random.uniform(0.5, 1.0))
+            raise last
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

@@ -6,6 +6,7 @@ Shared by the engines and the writer process; standard library only.
 from __future__ import annotations
 
 import json
+import sys
 import time
 import zlib
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gpukit._version import __version__
-from gpukit.errors import CheckpointError
+from gpukit.errors import CheckpointError, StoreError
 from gpukit.runtime.directio import CHUNK
 from gpukit.runtime.store import Store
 
@@ -162,12 +163,16 @@ class Publisher:
                 "fenced", f"the checkpoint {name} is there already: another process wrote it",
                 "two processes write as the same attempt; let this one end",
             )  # fmt: skip
-        self._retain(name, policy, manifest.time)
+        try:
+            self._retain(name, policy, manifest.time)
+        except StoreError as error:  # this one is durable all the same
+            print(f"gpukit: old checkpoints stay: {error}", file=sys.stderr, flush=True)
         return manifest.total_bytes
 
     def discard(self, name: CheckpointName) -> None:
-        """Remove what was written of a checkpoint that will not be committed."""
-        self._store.delete(name.folder)
+        """Remove what was written of a checkpoint that has not been committed."""
+        if self._store.get(name.key(MANIFEST)) is None:
+            self._store.delete(name.folder)
 
     def _retain(self, newest: CheckpointName, policy: Policy, now: float) -> None:
         """Drop what the policy does not keep; the newest is durable by now."""
