@@ -30,7 +30,6 @@ __all__ = [
 
 _Json = Mapping[str, Any]
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
-_SELECTED_NODE = "volume.kubernetes.io/selected-node"
 
 
 def read_pod(pod: _Json) -> PodFacts:
@@ -55,7 +54,6 @@ def read_pod(pod: _Json) -> PodFacts:
         scheduled=_said(scheduled),
         judged=seconds_of(scheduled.get("lastTransitionTime")),
         containers=tuple(_containers(spec, status)),
-        priority=int(spec.get("priority") or 0),
         deadline=spec.get("activeDeadlineSeconds"),
         gates=tuple(g["name"] for g in spec.get("schedulingGates") or ()),
     )
@@ -76,9 +74,6 @@ def read_job(job: _Json) -> JobFacts:
         suspended=bool(spec.get("suspend")),
         created=seconds_of(meta.get("creationTimestamp")),
         ended=None if ended is None else (ended["type"], *_said(ended)[1:]),
-        active=int(status.get("active") or 0),
-        terminating=int(status.get("terminating") or 0),
-        deadline=spec.get("activeDeadlineSeconds"),
     )
 
 
@@ -96,7 +91,6 @@ def read_event(event: _Json) -> EventFacts:
         reason=event.get("reason") or "",
         message=(event.get("message") or "").strip(),
         source=event.get("reportingComponent") or (event.get("source") or {}).get("component", ""),
-        type=event.get("type") or "Normal",
         seen=next((seconds_of(m) for m in moments if m), None),
         count=int(series.get("count") or event.get("count") or 1),
     )
@@ -114,14 +108,12 @@ def read_claim(claim: _Json) -> ClaimFacts:
         modes=tuple(spec.get("accessModes") or ()),
         size=amount("storage", storage),
         deleted="deletionTimestamp" in meta,
-        node=(meta.get("annotations") or {}).get(_SELECTED_NODE, ""),
     )
 
 
 def read_volume(volume: _Json) -> VolumeFacts:
     """Return the facts of a PersistentVolume."""
     spec = volume.get("spec") or {}
-    claim = spec.get("claimRef") or {}
     required = (spec.get("nodeAffinity") or {}).get("required") or {}
     return VolumeFacts(
         name=volume["metadata"]["name"],
@@ -130,7 +122,6 @@ def read_volume(volume: _Json) -> VolumeFacts:
         storage_class=spec.get("storageClassName") or "",
         modes=tuple(spec.get("accessModes") or ()),
         size=amount("storage", (spec.get("capacity") or {}).get("storage", "0")),
-        claim=(claim.get("namespace", ""), claim.get("name", "")),
     )
 
 

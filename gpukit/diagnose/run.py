@@ -76,7 +76,7 @@ def _without_node(case: Case) -> Verdict | None:
 
 def is_doubtful(verdict: Verdict) -> bool:
     """Tell whether the scheduler may just not have seen yet what the snapshot shows."""
-    return verdict.id == "scheduler-refuses"
+    return verdict.id == "scheduler-refuses" and not verdict.waiting
 
 
 def state(snapshot: ClusterSnapshot, run: str) -> str:

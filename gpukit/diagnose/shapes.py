@@ -40,8 +40,6 @@ def read_shape(spec: _Json) -> PodShape:
         images={str(c["name"]): str(c.get("image", "")) for c in (*starters, *containers)},
         containers=tuple(str(c["name"]) for c in containers),
         scheduler=spec.get("schedulerName") or "default-scheduler",
-        priority_class=spec.get("priorityClassName") or "",
-        account=spec.get("serviceAccountName") or "",
         host=tuple(_of_the_host(spec, [*starters, *containers], volumes)),
         beyond=tuple(_beyond(spec, affinity)),
     )  # fmt: skip

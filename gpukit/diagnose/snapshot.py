@@ -81,8 +81,6 @@ class PodShape:
         images: of all containers, by container.
         containers: names of the containers that the pod waits for.
         scheduler: whose pod it is.
-        priority_class: its name; empty for none.
-        account: service account; empty for the default.
         host: what it wants of the host, in the words of PodSecurity's "baseline".
         beyond: what else a filter of the scheduler may refuse that is not computed here.
     """
@@ -96,8 +94,6 @@ class PodShape:
     images: Mapping[str, str] = field(default_factory=dict)
     containers: tuple[str, ...] = ()
     scheduler: str = "default-scheduler"
-    priority_class: str = ""
-    account: str = ""
     host: tuple[str, ...] = ()
     beyond: tuple[str, ...] = ()
 
@@ -145,7 +141,6 @@ class PodFacts:
             has looked.
         judged: when the scheduler last changed that.
         containers: what the kubelet says.
-        priority: as a number.
         deadline: ``activeDeadlineSeconds`` of the pod.
         gates: scheduling gates that are not lifted yet.
     """
@@ -166,7 +161,6 @@ class PodFacts:
     scheduled: tuple[str, str, str] = ("", "", "")
     judged: float | None = None
     containers: tuple[ContainerFacts, ...] = ()
-    priority: int = 0
     deadline: int | None = None
     gates: tuple[str, ...] = ()
 
@@ -192,8 +186,6 @@ class JobFacts:
         suspended: it makes no pods for now.
         created: unix seconds.
         ended: the condition that ended it: type, reason, message; None while it goes on.
-        active, terminating: pods that run or wait; pods that are on their way out.
-        deadline: ``activeDeadlineSeconds``.
     """
 
     namespace: str
@@ -205,9 +197,6 @@ class JobFacts:
     suspended: bool = False
     created: float | None = None
     ended: tuple[str, str, str] | None = None
-    active: int = 0
-    terminating: int = 0
-    deadline: int | None = None
 
 
 @dataclass(frozen=True)
@@ -220,7 +209,6 @@ class EventFacts:
     reason: str
     message: str
     source: str = ""
-    type: str = "Normal"
     seen: float | None = None
     count: int = 1
 
@@ -237,7 +225,6 @@ class ClaimFacts:
         modes: access modes.
         size: bytes.
         deleted: it is being deleted.
-        node: where a volume of late binding is to be made; empty for nowhere yet.
     """
 
     name: str
@@ -247,7 +234,6 @@ class ClaimFacts:
     modes: tuple[str, ...] = ()
     size: int = 0
     deleted: bool = False
-    node: str = ""
 
 
 @dataclass(frozen=True)
@@ -260,7 +246,6 @@ class VolumeFacts:
     storage_class: str = ""
     modes: tuple[str, ...] = ()
     size: int = 0
-    claim: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True)

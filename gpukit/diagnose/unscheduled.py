@@ -219,6 +219,13 @@ def _fits(case: Case, node: NodeFacts) -> Verdict | None:
             else kubectl("see whether the scheduler runs", "get", "pods", "-n", "kube-system"),
             (f"{pod.title} was made {case.waited:.0f} s ago and has no condition PodScheduled",),
         )  # fmt: skip
+    if not case.snapshot.saw("pods"):
+        gap = next(g for g in case.snapshot.gaps if g.what == "pods")
+        return Verdict(
+            "scheduler-refuses", "no node takes the pod now, and who holds what may not be read",
+            wait("the nodes have what is asked for, so the pod starts when enough of it is free"),
+            (f"the scheduler says: {words}", f"the API server says: {gap.words}"), waiting=True,
+        )  # fmt: skip
     if (case.snapshot.ago(pod.judged) or 0.0) < _PATIENCE and case.waited < 2 * _PATIENCE:
         return None
     beyond = ", ".join(pod.shape.beyond)

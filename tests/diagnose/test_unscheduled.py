@@ -235,6 +235,14 @@ def test_nodes_that_may_not_be_read() -> None:
     )
 
 
+def test_pods_of_others_that_may_not_be_read() -> None:
+    scene = Scene(FITS)
+    scene.facts = {"gaps": (Gap("pods", "pods is forbidden"),)}
+    verdict = scene.sure()
+    assert verdict.waiting
+    assert verdict.evidence[1] == "the API server says: pods is forbidden"
+
+
 def test_an_autoscaler_is_given_time_and_then_not() -> None:
     scene = Scene(node("cpu", {"eks.amazonaws.com/nodegroup": "a"}), profile="h100", platform="eks")
     verdict = scene.sure()
