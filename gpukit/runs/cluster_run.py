@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,18 @@ from gpukit.cluster.podlog import PodLog
 from gpukit.cluster.reader import delete_all
 from gpukit.cluster.state import JobState, PodState
 from gpukit.contract import CONTAINER, LABEL_RUN
-from gpukit.errors import RunFailedError, UsageError, WaitTimeoutError
-from gpukit.runtime.record import Attempt
+from gpukit.errors import (
+    ClusterError,
+    RunFailedError,
+    StoreError,
+    UsageError,
+    WaitTimeoutError,
+)
+from gpukit.runtime.record import Attempt, RunRecord
 
 from .endings import ending_of
 from .handle import Run, Status
-from .store_access import download_outputs, kept_log
+from .store_access import download_outputs, kept_log, kept_record
 from .view import RunView, read_view
 
 __all__ = ["ClusterRun"]
@@ -45,6 +51,7 @@ class ClusterRun(Run):
         self.client = client
         self.namespace = namespace
         self._name = name
+        self._record: RunRecord | None = None
 
     @property
     def name(self) -> str:
@@ -62,14 +69,16 @@ class ClusterRun(Run):
         return sorted(map(PodState, found), key=lambda pod: pod.created or 0.0)
 
     def view(self) -> RunView:
-        """Return all that can be said of the run without its store.
+        """Return all that can be said of the run; its store is asked where no pod can tell.
 
         Raises:
             UsageError: the run is gone.
         """
         job, pods = self._job(), self.pods()
         log = self._edges(pods[-1]) if pods and pods[-1].started else []
-        return read_view(job, pods, log, time.time())
+        record = self._kept_record(job, pods)
+        kept = record.attempts() if record else ()
+        return read_view(job, pods, log, time.time(), kept)
 
     def status(self) -> Status:
         """Return where the run stands; a run whose Job was deleted counts as interrupted."""
@@ -102,11 +111,14 @@ class ClusterRun(Run):
         return "interrupted" if follower.job is None else follower.job.phase
 
     def value(self) -> Any:
-        """Return what the function returned; None before, or where no pod is left to tell."""
-        for pod in reversed(self.pods()):
+        """Return what the function returned; None before, or where nobody is left to tell."""
+        pods, job = self.pods(), self.job()
+        for pod in reversed(pods):
             if pod.message.get("cause") == "finished":
                 return pod.message.get("result")
-        return None
+        record = self._kept_record(job, pods) if job is not None else None
+        result = record.result() if record else None
+        return result.value if result else None
 
     def failure(self) -> RunFailedError:
         """Return the error that says why there is no result."""
@@ -149,7 +161,7 @@ class ClusterRun(Run):
         """
         pod = self._pod_of(attempt)
         if pod is None:
-            yield from self._kept(int(attempt or 0), tail)
+            yield from self._kept(attempt or self._newest_kept(self.pods()), tail)
             return
         log = PodLog(self.client, pod.name, self.namespace)
         for _, line in log.lines(lambda: True, since=since, tail=tail):
@@ -253,6 +265,22 @@ class ClusterRun(Run):
             )  # fmt: skip
         return job
 
+    def _kept_record(self, job: JobState, pods: Sequence[PodState]) -> RunRecord | None:
+        """Return the record from the store, of a run that ended and has no pod left to tell."""
+        if not job.over or any(pod.message.get("run") for pod in pods):
+            return None
+        if self._record is None:
+            try:
+                self._record = kept_record(self.client, job, tell=self.client.tell)
+            except (StoreError, ClusterError) as error:
+                self.client.tell(f"its pods are gone, and its store cannot tell: {error.message}")
+        return self._record
+
+    def _newest_kept(self, pods: Sequence[PodState]) -> int:
+        """Return the newest attempt of the record; 0 where the record is not needed, or gone."""
+        record = self._kept_record(self._job(), pods)
+        return max((a.number for a in record.attempts()), default=0) if record else 0
+
     def _kept(self, attempt: int, tail: int | None) -> list[str]:
         pods = [pod for pod in self.pods() if not pod.over]
         lines, missing = kept_log(
@@ -270,6 +298,8 @@ class ClusterRun(Run):
             started = [pod for pod in pods if pod.started]
             if started:
                 return started[-1]
+            if self._newest_kept(pods):
+                return None
             raise UsageError(
                 "logs-none", f"no pod of {self.name} has started yet",
                 f"`gpukit logs -f {self.name}` waits for it, `gpukit status {self.name}` says more",

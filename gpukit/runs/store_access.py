@@ -1,20 +1,37 @@
-"""What of a run only its store knows: logs of pods that are gone, and outputs."""
+"""What of a run only its store knows once its pods are gone: record, logs, outputs."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
+from typing import NoReturn, cast
 
 from gpukit.cluster.client import Client
 from gpukit.cluster.reader import read_files
 from gpukit.cluster.state import JobState
 from gpukit.errors import StoreError
 from gpukit.runtime.keeper import join_segments, log_prefix
+from gpukit.runtime.record import RunRecord
+from gpukit.runtime.store import Store
 
-__all__ = ["download_outputs", "kept_log"]
+__all__ = ["download_outputs", "kept_log", "kept_record"]
 
 _OUTPUTS = "outputs/"
+_RECORD = "record/"
+
+
+def kept_record(
+    client: Client, job: JobState, *, tell: Callable[[str], None] = lambda _: None
+) -> RunRecord:
+    """Return a copy of the run's record, to be read only.
+
+    Raises:
+        StoreError: nothing outlives the run's pods, or the store cannot be reached.
+        ClusterError: the pod that reads a claim does not start.
+    """
+    files = dict(read_files(client, job, [_RECORD], tell=tell))
+    return RunRecord(cast(Store, _Copy(files)))
 
 
 def kept_log(
@@ -59,3 +76,21 @@ def download_outputs(
         os.replace(part, path)  # noqa: PTH105 - atomic: no half output under its name
         written.append(path)
     return written
+
+
+class _Copy:
+    """Objects that were read before, as a store that cannot be written."""
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        self._files = files
+
+    def get(self, key: str) -> bytes | None:
+        """Return what is under ``key``; None where there is nothing."""
+        return self._files.get(key)
+
+    def list(self, prefix: str) -> list[str]:
+        """Return the keys that start with ``prefix``, sorted."""
+        return sorted(key for key in self._files if key.startswith(prefix))
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise StoreError("store-copy", f"a copy of a record has no {name}", "only read it")

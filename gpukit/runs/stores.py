@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn, cast
 
-from gpukit.errors import StoreError, UsageError
+from gpukit.errors import UsageError
 from gpukit.runtime.checkpoint.manifest import FOLDER
 from gpukit.runtime.record import RunRecord
 from gpukit.runtime.store import DirectoryStore, Store, open_store
@@ -15,6 +14,7 @@ from gpukit.runtime.store import DirectoryStore, Store, open_store
 from .cluster_run import ClusterRun
 from .handle import Run
 from .local_run import LocalRun
+from .store_access import kept_record
 
 __all__ = ["RunStore", "is_place", "store_at", "store_of"]
 
@@ -95,25 +95,4 @@ def store_of(run: Run, tell: Callable[[str], None] = lambda _: None) -> RunStore
         )
     if "://" in job.store:
         return RunStore(run.name, open_store(job.store))
-    from gpukit.cluster.reader import read_files
-
-    files = dict(read_files(run.client, job, [_RECORD], tell=tell))
-    return RunStore(run.name, cast(Store, _Copy(files)), record_only=True)
-
-
-class _Copy:
-    """Objects that were read before, as a store that cannot be written."""
-
-    def __init__(self, files: dict[str, bytes]) -> None:
-        self._files = files
-
-    def get(self, key: str) -> bytes | None:
-        """Return what is under ``key``; None where there is nothing."""
-        return self._files.get(key)
-
-    def list(self, prefix: str) -> list[str]:
-        """Return the keys that start with ``prefix``, sorted."""
-        return sorted(key for key in self._files if key.startswith(prefix))
-
-    def __getattr__(self, name: str) -> NoReturn:
-        raise StoreError("store-copy", f"a copy of a record has no {name}", "only read it")
+    return RunStore(run.name, kept_record(run.client, job, tell=tell).store, record_only=True)

@@ -99,7 +99,11 @@ def structured_lines(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
 
 
 def read_view(
-    job: JobState, pods: Sequence[PodState], log: Iterable[str] = (), now: float = 0.0
+    job: JobState,
+    pods: Sequence[PodState],
+    log: Iterable[str] = (),
+    now: float = 0.0,
+    kept: Sequence[Attempt] = (),
 ) -> RunView:
     """Put together what is known.
 
@@ -108,11 +112,12 @@ def read_view(
         pods: of the run.
         log: lines of the newest pod's log, or of its beginning and its end.
         now: unix seconds.
+        kept: the attempts of the run's record, where the pods that told of them are gone.
     """
     ordered = sorted(pods, key=lambda pod: pod.created or 0.0)
     newest = ordered[-1] if ordered else None
     message = next((p.message for p in reversed(ordered) if p.message.get("run")), {})
-    found = _from_message(message)
+    found = {**{attempt.number: attempt for attempt in kept}, **_from_message(message)}
     live = _Live(now)
     for fields in structured_lines(log):
         live.take(fields)

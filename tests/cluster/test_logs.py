@@ -60,3 +60,21 @@ def test_status_tells_of_attempts_whose_pods_are_gone(desk: Desk) -> None:
     assert again["until_first_step"]["detection"] < 30
     assert shown["preemptions"] == 1
     assert shown["checkpoint"]["step"] >= again["start_step"]
+
+
+def test_a_run_whose_pods_are_all_gone_is_told_of_by_its_store(desk: Desk) -> None:
+    job, flags = desk.write(), ("--steps", 5, "--pause", 0.01, "--every", 1)
+    run = desk.submit(job, *flags)
+    desk.cluster.wait_for_job(run, "Complete")
+    before = desk.gpukit("submit", job, *flags)
+    desk.cluster.kubectl("delete", "pods", "--all")
+    shown = desk.gpukit("status", "-o", "json", run)
+    assert "through a pod of its own" in shown.err
+    told = json.loads(shown.out)
+    assert told["status"] == "succeeded"
+    assert [(a["attempt"], a["end_step"]) for a in told["attempts"]] == [(1, 5)]
+    lines = desk.gpukit("logs", "--tail", 100, run).out.splitlines()
+    assert [line for line in lines if line.startswith("step ")][-1] == "step 5"
+    after = desk.gpukit("submit", job, *flags)
+    assert (after.code, after.out) == (0, before.out)
+    assert after.out.strip() not in ("", "null")
