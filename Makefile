@@ -45,6 +45,7 @@ docs: $(READY)  ## write the generated pages of the reference anew
 bench: $(READY)  ## measure against peers, side by side; prints ratios
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.mig_plan
+	$(BIN)/python -m benchmarks.submit
 	$(BIN)/python -m benchmarks.interruptions
 	$(BIN)/python -m benchmarks.checkpoint
 	$(BIN)/python -m benchmarks.goodput

@@ -14,7 +14,7 @@ from gpukit.contract import ANNOTATION_SPEC, LABEL_JOB, LABEL_MANAGED, LABEL_SWE
 from . import output
 from .amounts import duration
 from .output import Column
-from .run_options import cluster_of, place_options
+from .run_options import cluster_of, only_local, place_options
 
 if TYPE_CHECKING:
     from gpukit.cluster.state import JobState
@@ -33,6 +33,7 @@ __all__ = ["list_runs"]
 def list_runs(output_format: str, **params: Any) -> None:
     """List the runs of a namespace, newest first; with --local those of this machine."""
     if params["local"]:
+        only_local(params)
         _show_local(params, output_format)
         return
     from gpukit.cluster.state import JobState
@@ -129,6 +130,9 @@ def _show_local(params: dict[str, Any], form: str) -> None:
         })  # fmt: skip
     rows = [row for row in rows if not params["wanted"] or row["status"] in params["wanted"]]
     rows.sort(key=lambda row: -float(str(row["submitted"])))
+    if not rows and form == "table":
+        output.talk("no runs here")
+        return
     _show(rows, form, namespaces=False)
 
 

@@ -33,12 +33,12 @@ def logs(
     """  # fmt: skip
     from gpukit.runs.local_run import LocalRun
 
-    run = run_of(params)
     if follow and (attempt or tail is not None or since):
         raise UsageError(
             "logs-follow", "-f shows the whole run, and cannot be narrowed down",
             "drop -f, or drop --attempt, --tail and --since",
         )  # fmt: skip
+    run = run_of(params)
     if follow:
         try:
             for line in run.follow():

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from gpukit.runs.stores import RunStore
 
 __all__ = [
-    "cluster_of", "cluster_run_of", "place_options", "run_argument", "run_of", "run_store_of",
+    "cluster_of", "cluster_run_of",
+    "only_local", "place_options", "run_argument", "run_of", "run_store_of",
 ]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -52,7 +53,7 @@ def run_of(params: dict[str, Any]) -> Run:
     from gpukit.runs.opening import open_run
 
     if params["local"]:
-        _only_local(params)
+        only_local(params)
         return open_local(params["run"])
     return open_run(
         params["run"], context=params["context"], namespace=params["namespace"], tell=output.talk
@@ -98,7 +99,12 @@ def cluster_of(params: dict[str, Any]) -> tuple[Client, str]:
     return client, params["namespace"] or client.namespace
 
 
-def _only_local(params: dict[str, Any]) -> None:
+def only_local(params: dict[str, Any]) -> None:
+    """Refuse ``--local`` beside what is about a cluster.
+
+    Raises:
+        UsageError: both are there.
+    """
     if params["context"] or params["namespace"]:
         raise UsageError(
             "local-cluster", "--context and --namespace are about a cluster, and --local is not",

@@ -44,7 +44,7 @@ def status(output_format: str, **params: Any) -> int:
         from .summary import show_summary, summary_data
 
         if output_format == "table":
-            output.talk(f"{run.name} (local): {run.status()}  {run.reason()}".rstrip())
+            output.text(f"{run.name} (local)  {run.status()}  {run.reason()}".rstrip())
             show_summary(run, run.summary())
         else:
             output.data(summary_data(run, run.summary()), output_format)

@@ -54,11 +54,9 @@ def submit(**params: Any) -> int:
     """
     _check_together(params)
     if params["sweep"]:
-        from gpukit.cluster.client import connect
-
         from .sweeps import submit_grid
 
-        return submit_grid(connect(params["context"], tell=output.talk), params)
+        return submit_grid(params)
     plan = plan_of(params)
     if params["local"]:
         from .submit_local import submit_local

@@ -53,8 +53,9 @@ def parse_axis(text: str) -> tuple[str, list[str]]:
     return name, found
 
 
-def submit_grid(client: Client, params: dict[str, Any]) -> int:
+def submit_grid(params: dict[str, Any]) -> int:
     """Submit a run for each point of the grid, and wait for them unless detached."""
+    from gpukit.cluster.client import connect
     from gpukit.runs.sweep import grid, submit_sweep
 
     from .parameters import parse_parameters
@@ -78,6 +79,7 @@ def submit_grid(client: Client, params: dict[str, Any]) -> int:
         {**base, **{key[n]: typed[n, v][key[n]] for n, v in point.items()}} for point in grid(axes)
     ]
     introduce(plan, f"{len(points)} runs", capacity_words(plan))
+    client = connect(params["context"], tell=output.talk)
     sweep = submit_sweep(
         plan, client, points, max_parallel=params["max_parallel"], tell=output.talk
     )
