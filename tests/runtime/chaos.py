@@ -59,6 +59,7 @@ class Report:
     kills: int = 0
     in_a_save: int = 0
     runs: int = 0
+    restores: int = 0
     redone: int = 0
     problems: list[str] = field(default_factory=list)
 
@@ -143,6 +144,7 @@ class Chaos:
                     self.report.problems.append((folder / sign).read_text())
                     (folder / sign).unlink()
             if restored >= 0:
+                self.report.restores += restored > 0
                 self.report.redone += max(reached - restored, 0)
             reached = max(step, reached)
             if (folder / "weights").exists():

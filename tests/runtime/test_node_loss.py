@@ -254,7 +254,7 @@ def crash_states(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[
     monkeypatch.setattr(directio, "THREADS", 1)
     chance = random.Random(7)
     total = count_steps(tmp_path / "count", monkeypatch)
-    points = sorted(chance.sample(range(total), POINTS))
+    points = sorted(chance.sample(range(total), min(POINTS, total)))
     disk = Disk(tmp_path / "live")
     states: list[tuple[Path, int]] = []
     seen, cutting = 0, False
