@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from gpukit.contract import Env
 from gpukit.ladder import Cause
 from tests.runtime.pod import Run
 
@@ -51,7 +52,7 @@ def main(where, how="in Python", slow=False):
         for x, y in ckpt.batches(loader):
             optimizer.zero_grad()
             nn.functional.cross_entropy(model(x), y).backward()
-            time.sleep(0.2 * slow)
+            time.sleep(0.6 * slow)
             if ckpt.step == 6:
                 linger("before the optimizer's step")
             optimizer.step()
@@ -117,7 +118,7 @@ def test_code_outside_of_python_is_killed_in_time_and_leaves_what_is_durable(
     pod.terminate()
     pod.terminate()  # a second one changes nothing
     assert pod.wait() == 75, pod.output
-    assert pod.message["durable_step"] == 8
+    assert 4 <= pod.message["durable_step"] <= 8, "begun at step 4, or once there was room for it"
     assert pod.message["reason"] == "SIGTERM; did not stop in time"
     _, second = run.run(index=1)
     assert second.message["result"] == {"sha256": undisturbed, "steps": 20}
@@ -135,6 +136,8 @@ def test_a_hang_is_saved_before_it_ends(make_run: MakeRun, undisturbed: str) -> 
     assert code == 0, second.output
     assert second.message["result"] == {"sha256": undisturbed, "steps": 20}
 
+
+STREAM = {Env.SNAPSHOT: "stream"}  # the trainer writes itself, while it waits
 
 SLOW_SAVE = """
 from gpukit import Checkpointer, run_info
@@ -159,10 +162,11 @@ def main():
 """
 
 
+@pytest.mark.e2e
 def test_a_save_that_goes_on_is_not_cut_short_by_either_signal(make_run: MakeRun) -> None:
     """The grace is so short that the last call comes while the save goes on."""
     run = make_run(SLOW_SAVE, grace=2)
-    pod = run.start(index=0)
+    pod = run.start(index=0, environ=STREAM)
     pod.wait_for("saving")
     pod.process.send_signal(signal.SIGTERM)
     assert pod.wait() == 75, pod.output
@@ -172,6 +176,7 @@ def test_a_save_that_goes_on_is_not_cut_short_by_either_signal(make_run: MakeRun
     assert run.record.attempts()[1].progress.start_step == 3
 
 
+@pytest.mark.e2e
 def test_the_pace_of_saves_reaches_the_record_and_the_next_attempt(make_run: MakeRun) -> None:
     run = make_run(
         SLOW_SAVE
@@ -188,8 +193,8 @@ def main():
     os._exit(1)
 """
     )
-    code, _ = run.run(index=0)
-    assert code == 1
+    code, pod = run.run(index=0, environ=STREAM)
+    assert code == 1, pod.output
     progress = run.record.attempts()[0].progress
     assert progress.save_cost is not None
     assert progress.save_cost > 1.4

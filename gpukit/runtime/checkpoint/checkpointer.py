@@ -242,6 +242,8 @@ class Checkpointer:
             self._leave()
         elif self._schedule.last_step >= 100 * self._rest_cost:
             self._come_to_rest()
+        else:
+            self._rest_cost *= 0.95  # one slow measurement is not to decide for ever
 
     def _wanted(self) -> Request | None:
         if self.stopping:
