@@ -12,6 +12,7 @@ With ``--check`` the exit code is 1 where our last wait is more than 1.5 × our 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import threading
@@ -78,6 +79,7 @@ def measure(times: int, classic_times: int) -> dict[str, list[float]]:
     try:
         with tempfile.TemporaryDirectory() as folder:
             cluster = Cluster(machine, Path(folder))
+            os.environ["KUBECONFIG"] = str(cluster.kubeconfig)
             for name in ("a", "b"):
                 cluster.add_node(name, labels=H100, devices={"nvidia.com/gpu": 1})
             run = start_chain(cluster, Path(folder), steps=1_000_000)

@@ -1,4 +1,4 @@
-"""Runs on the test cluster, rendered and applied; one is the exact training of tests/runtime."""
+"""Runs that are submitted to the test cluster; one is the exact training of tests/runtime."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gpukit.cluster.client import connect
 from gpukit.contract import CHECKPOINT_MOUNT
 from gpukit.jobfile import load_job
 from gpukit.ladder import CHARGED, Cause
 from gpukit.render import Bundle
+from gpukit.runs.cluster_submit import submit_to_cluster
 from gpukit.runs.plan import plan_call
 from gpukit.runtime.record import RunRecord
 from gpukit.runtime.store import DirectoryStore
@@ -145,7 +147,7 @@ def start_run(
     arguments: dict[str, object],
     reference: Callable[[], dict[str, object]] = dict,
 ) -> ClusterRun:
-    """Render a job and apply it.
+    """Submit a job to the cluster that ``KUBECONFIG`` names.
 
     Args:
         cluster: where.
@@ -156,6 +158,6 @@ def start_run(
     """
     file = folder / "train.py"
     file.write_text(_HEAD + source, encoding="utf-8")
-    bundle = plan_call(load_job(str(file)), kwargs=arguments).bundle
-    cluster.create(*bundle.to_dicts())
-    return ClusterRun(cluster, bundle, reference)
+    plan = plan_call(load_job(str(file)), kwargs=arguments)
+    submit_to_cluster(plan, connect())
+    return ClusterRun(cluster, plan.bundle, reference)
