@@ -21,7 +21,13 @@ __all__ = ["PEERS", "PeerError"]
 _LIMIT = 600
 _REQUIREMENTS = {
     "optimum": ("optimum==2.1.0", "optimum-onnx[onnxruntime]==0.1.0", "torch==2.13.0"),
-    "olive": ("olive-ai==0.13.0", "onnxruntime==1.32.0", "onnx==1.23.2", "torch==2.13.0"),
+    "olive": (
+        "olive-ai==0.13.0",
+        "onnxruntime==1.32.0",
+        "onnx==1.23.2",
+        "torch==2.13.0",
+        "requests",
+    ),
     "nncf": ("nncf==3.4.0", "onnxruntime==1.32.0", "onnx==1.23.2"),
 }
 

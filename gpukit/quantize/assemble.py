@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 __all__ = ["environment", "finish", "tokens_of", "told"]
 
 
+_SPARE = 3  # seconds in which the report is written
+
+
 def finish(
     lab: Lab, source: intake.Source, stage: Path, given: Given, money: Money,
     examples: Examples, started: float, notes: tuple[str, ...],
@@ -166,14 +169,15 @@ def _footprints(
         try:
             cold, memory = lab.call(
                 "memory and cold start", "footprint", path, lab.splits.evaluation,
-                found.validation[:8], lab.settings.place, timeout=max(lab.left(), 15),
+                found.validation[:8], lab.settings.place,
+                timeout=min(lab.left() - _SPARE, 60),
             )  # fmt: skip
         except StepFailed as error:
             notes.append(f"memory of {path.name} was not measured: {error}")
         files = [path, *graph.external_files(path)]
         small: int | None = None
         how = "not measured"
-        if lab.left() > 10:
+        if lab.left() > 10 + _SPARE:
             small, how = export.compressed(files)
         made.append(Footprint(
             file_bytes=sum(f.stat().st_size for f in files), compressed_bytes=small,

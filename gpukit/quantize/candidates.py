@@ -69,7 +69,9 @@ def recipes_for(
     conv = [op for op in ("Conv", "ConvTranspose") if census.operators.get(op)]
     gather = ["Gather"] if census.weights.get("Gather") else []
     lstm = ["LSTM"] if census.weights.get("LSTM") else []
-    found: list[Recipe] = [Recipe("8-bit storage", "w8")]
+    found: list[Recipe] = [
+        Recipe("8-bit storage", "w8"), Recipe("16-bit storage", "w16", stored=16),
+    ]  # fmt: skip
     dense = [Recipe(
         f"dynamic {'+'.join([*matmul, *gather])}", "dynamic", (*matmul, *gather)
     )] if matmul and census.share("MatMul", "Gemm", "Gather") > _WORTH else []  # fmt: skip
@@ -95,7 +97,6 @@ def recipes_for(
             ))  # fmt: skip
     if target == "cuda" or "fp16" in (families or ()):
         found.insert(0, Recipe("FP16", "fp16", stored=16))
-    found.append(Recipe("16-bit storage", "w16", stored=16))
     if families is not None and "prune" in families:
         return _pruned([r for r in found if r.family in ("w8", "static", "dynamic")])
     return found if families is None else [r for r in found if r.family in families]

@@ -246,7 +246,7 @@ class Lab:
         Raises:
             UsageError: not even the original could be timed.
         """
-        seconds = min(0.12 * self.settings.time_limit, max(self.left() * 0.4, 1.0), 30.0)
+        seconds = min(0.12 * self.settings.time_limit, max(self.left() * 0.3, 1.0), 30.0)
         together = max(1, int(_MOST_MEMORY // max(3 * self.original_bytes, 1)) - 1)
         groups = [trials[i : i + together] for i in range(0, len(trials), together)] or [[]]
         batch, seed = self.settings.place.batch, self.settings.seed

@@ -60,7 +60,7 @@ def search(lab: Lab) -> Found:
 def test(lab: Lab, found: Found, model: Path) -> Judged:
     """Score the original and a model on the held-out split: the one look at it."""
     stage = "the test split"
-    before = lab.original(f"{stage}: original", found.test, max(lab.left() * 0.4, 3), test=True)
+    before = lab.original(f"{stage}: original", found.test, max(lab.left() * 0.35, 1), test=True)
     rows = found.test[: len(before.rows)]
     labels = lab.labels(1, rows)
     value = lab.metric.combine(before.rows, labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,14 @@ from gpukit.errors import UsageError
 
 from .datafiles import called, load_function
 
-__all__ = ["Checkpoint", "export_checkpoint", "export_directory", "export_module", "load_module"]
+__all__ = [
+    "Checkpoint",
+    "export_checkpoint",
+    "export_directory",
+    "export_module",
+    "load_module",
+    "task_of",
+]
 
 
 @dataclass(frozen=True)
@@ -118,12 +126,31 @@ def export_module(module: Any, example: dict[str, Any], target: Path) -> None:
         )  # fmt: skip
 
 
+_TASKS = {
+    "ForSequenceClassification": "text-classification",
+    "ForTokenClassification": "token-classification",
+    "ForQuestionAnswering": "question-answering", "ForMaskedLM": "fill-mask",
+    "ForMultipleChoice": "multiple-choice", "ForCausalLM": "text-generation",
+    "ForImageClassification": "image-classification", "ForCTC": "automatic-speech-recognition",
+    "ForAudioClassification": "audio-classification", "ForObjectDetection": "object-detection",
+    "ForSemanticSegmentation": "semantic-segmentation",
+}  # fmt: skip
+
+
+def task_of(architectures: list[str]) -> str:
+    """Return Optimum's word for what a model of the configuration's architecture does."""
+    name = architectures[0] if architectures else ""
+    return next((t for end, t in _TASKS.items() if name.endswith(end)), "feature-extraction")
+
+
 def export_directory(model: Path, target: Path) -> str:
     """Export a Hugging Face directory with Optimum, and return a note for the report."""
     from optimum.exporters.onnx import main_export
 
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    task = task_of(config.get("architectures") or [])
     main_export(
-        str(model), output=str(target), task="auto", local_files_only=True, do_validation=False,
-        trust_remote_code=False,
+        str(model), output=str(target), task=task, library_name="transformers",
+        local_files_only=True, do_validation=False, trust_remote_code=False,
     )  # fmt: skip
-    return "exported with Optimum"
+    return f"exported with Optimum as {task}"

@@ -15,6 +15,7 @@ from gpukit.quantize.intervals import Drop, at_chance, drop_of, verdict_of
 from gpukit.quantize.metrics import Metric, choose_metric
 from gpukit.quantize.results import LatencyResult
 from gpukit.quantize.select import Trial, choose
+from gpukit.quantize.torchside import task_of
 
 
 def score(name: str, value: Any, labels: Any, original: Any = None, **how: Any) -> float:
@@ -223,3 +224,9 @@ def test_cost_comes_from_throughput() -> None:
     assert saving_words(rate, rate, 1.0, 1.02, None).startswith("no saving")
     little = rate_of(Decimal("3.60"), 100, requests_per_second=10)
     assert "no saving per month" in saving_words(little, little, 0.9, 0.95, None)
+
+
+def test_the_task_of_an_architecture() -> None:
+    assert task_of(["BertForSequenceClassification"]) == "text-classification"
+    assert task_of(["Wav2Vec2ForCTC"]) == "automatic-speech-recognition"
+    assert task_of(["BertModel"]) == task_of([]) == "feature-extraction"
