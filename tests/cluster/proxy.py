@@ -283,7 +283,7 @@ class _Handler(BaseHTTPRequestHandler):
                     at = data.index(b"\n", at + 1)
                 start = data.rfind(b"\n", 0, at) + 1
                 self._chunk(data[: start + (at - start) // 2])
-                self._reset(fault)
+                self.close_connection = True  # no reset: that would also take what was sent before
                 return
             left -= data.count(b"\n")
             self._chunk(data)
