@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -180,15 +182,17 @@ def _optimized(source: Path, folder: Path, same: Same, notes: list[str]) -> Path
     """Return the model after onnxruntime's own pre-processing, if it survives that unchanged."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
+    source, folder = source.absolute(), folder.absolute()
     path = folder / "prepared.onnx"
     large = graph.file_bytes(source) > _TOO_LARGE
     for symbolic in (True, False):
         try:
-            quant_pre_process(
-                str(source), str(path), skip_symbolic_shape=not symbolic,
-                save_as_external_data=large, all_tensors_to_one_file=True,
-                external_data_location=path.name + ".data" if large else None,
-            )  # fmt: skip
+            with _inside(folder):
+                quant_pre_process(
+                    str(source), str(path), skip_symbolic_shape=not symbolic,
+                    save_as_external_data=large, all_tensors_to_one_file=True,
+                    external_data_location=path.name + ".data" if large else None,
+                )  # fmt: skip
             made = graph.load(path)
             graph.name_nodes(made)
             graph.save(made, path)
@@ -203,3 +207,14 @@ def _optimized(source: Path, folder: Path, same: Same, notes: list[str]) -> Path
             return path
         notes.append("pre-processing changes what the model computes: not used")
     return source
+
+
+@contextlib.contextmanager
+def _inside(folder: Path) -> Iterator[None]:
+    """Work in a folder: symbolic shape inference leaves files where it is called."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)

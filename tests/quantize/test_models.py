@@ -92,8 +92,13 @@ def test_files_become_smaller(name: str, family: str, ratio: float, tmp_path: Pa
     assert graph.file_bytes(bench.path) > ratio * graph.file_bytes(bench.build(recipe))
 
 
-def test_constants_become_weights_and_outputs_stay(tmp_path: Path) -> None:
+def test_constants_become_weights_and_outputs_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")  # symbolic shape inference fails on it, and leaves files
     bench = Bench("constants", tmp_path)
+    assert list((tmp_path / "here").iterdir()) == []
     model = graph.load(bench.lifted)
     assert "w" in graph.initializer_names(model.graph)
     assert [n.op_type for n in model.graph.node] == ["Constant", "MatMul", "Mul"]
