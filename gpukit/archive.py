@@ -25,7 +25,7 @@ from .leaks import secret_in
 
 __all__ = ["LIMIT", "Archive", "ArchivedFile", "build_archive"]
 
-LIMIT = 700 * 1024  # bytes of data; a ConfigMap holds 1 MiB, of which base64 takes a quarter
+LIMIT = 1000 * 1024  # bytes; a ConfigMap's values may be 1 MiB, decoded, and bootstrap.py is one
 _READ_LIMIT = 64 * 1024 * 1024  # what does not compress below LIMIT, whatever it is
 _MARKERS = ("pyproject.toml", "setup.py", "setup.cfg", ".git")
 _GPUKIT_SUFFIXES = (".py", ".toml", ".typed")

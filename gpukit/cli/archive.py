@@ -29,6 +29,8 @@ _WHY = {
 @target_command("archive", params=[_FORMAT])
 def archive(output_format: str, **params: Any) -> None:
     """List the files that a job ships, with their sizes, and warn of what looks like a secret."""
+    from gpukit.archive import LIMIT
+
     built = plan_archive(params)
     own = [f for f in built.files if f.kind != "gpukit"]
     ours = [f for f in built.files if f.kind == "gpukit"]
@@ -47,6 +49,6 @@ def archive(output_format: str, **params: Any) -> None:
     for warning in built.warnings:
         output.warn(warning)
     output.talk(
-        f"{len(built.files)} files, {size(len(built.data))} packed (at most 700 KiB), "
+        f"{len(built.files)} files, {size(len(built.data))} packed (at most {size(LIMIT)}), "
         f"digest {built.digest[:16]}"
     )

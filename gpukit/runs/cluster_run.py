@@ -113,10 +113,10 @@ class ClusterRun(Run):
     def value(self) -> Any:
         """Return what the function returned; None before, or where nobody is left to tell."""
         pods, job = self.pods(), self.job()
-        for pod in reversed(pods):
-            if pod.message.get("cause") == "finished":
-                return pod.message.get("result")
-        record = self._kept_record(job, pods) if job is not None else None
+        told = [pod.message for pod in pods if pod.message.get("cause") == "finished"]
+        if told and not told[-1].get("result_omitted"):
+            return told[-1].get("result")
+        record = self._kept_record(job, () if told else pods) if job is not None else None
         result = record.result() if record else None
         return result.value if result else None
 
@@ -266,14 +266,14 @@ class ClusterRun(Run):
         return job
 
     def _kept_record(self, job: JobState, pods: Sequence[PodState]) -> RunRecord | None:
-        """Return the record from the store, of a run that ended and has no pod left to tell."""
+        """Return the record from the store, of a run that ended and whose pods cannot tell."""
         if not job.over or any(pod.message.get("run") for pod in pods):
             return None
         if self._record is None:
             try:
                 self._record = kept_record(self.client, job, tell=self.client.tell)
             except (StoreError, ClusterError) as error:
-                self.client.tell(f"its pods are gone, and its store cannot tell: {error.message}")
+                self.client.tell(f"its pods cannot tell, nor can its store: {error.message}")
         return self._record
 
     def _newest_kept(self, pods: Sequence[PodState]) -> int:

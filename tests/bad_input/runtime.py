@@ -137,7 +137,7 @@ RUNTIME: list[Case] = [
     # stores
     Case("store-scheme", "an unknown scheme", lambda: open_store("hdfs2://bucket/path")),
     Case("store-scheme", "a scheme of nothing", lambda: open_store("://bucket")),
-    Case("store-package", "s3 without its package", lambda: open_store("s3://bucket/path")),
+    Case("store-package", "gs without its package", lambda: open_store("gs://bucket/path")),
     Case("store-key", "a key that leaves the store", lambda: open_store("s").get("../secret")),
     Case("store-key", "an empty key", lambda: open_store("s").put("", b"")),
     Case("store-key", "a hidden key", lambda: open_store("s").create("a/.b", b"")),

@@ -207,7 +207,7 @@ def test_archive_lists_what_ships(gpukit: Any) -> None:
     table = gpukit("archive", "cli_train.py")
     assert "src/cli_train.py" in table.out
     assert "lib/gpukit" not in table.out
-    assert "at most 700 KiB" in table.err
+    assert "at most 1000 KiB" in table.err
 
 
 def test_gpus_can_be_searched_and_unknown_prices_are_unknown(gpukit: Any) -> None:
