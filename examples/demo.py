@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 JOB = Path(__file__).with_name("01_digits.py")
 INTERRUPTIONS, AT_LEAST = 4, 3
+BEHIND = 4  # intervals: a save that is due while one is written is put off until that is durable
 
 
 def main() -> int:
@@ -100,15 +101,15 @@ def judge_record(run: LocalRun, save_every: int) -> list[str]:
         began, durable = after.progress.start_step, before.progress.durable_step
         durable = max(durable, before.progress.start_step)
         # A save that was whole when the node was lost is good, though nobody could say so any more.
-        unheard = before.end is None and began == durable + save_every - durable % save_every
+        unheard = before.end is None and durable < began <= durable + BEHIND * save_every
         if began != durable and not unheard:
             complaints.append(
                 f"attempt {after.number} began at step {began}, but step {durable} was durable"
             )
     complaints += [
-        f"after attempt {row.number} {row.redone} steps were done again, more than {save_every}"
+        f"after attempt {row.number} {row.redone} steps were done again"
         for row in rows
-        if row.redone > save_every
+        if row.redone > BEHIND * save_every
     ]
     result = run.result()
     if rows[-1].end_step != result["steps"]:
