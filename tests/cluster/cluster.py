@@ -270,7 +270,7 @@ class Cluster:
         return done.stdout if check else done.stdout + done.stderr
 
     def close(self) -> None:
-        """Remove what the test has made: nodes, pods at once, and in the background the rest."""
+        """Undo what the test has made: nodes and pods at once, the rest in the background."""
         kubelet = self.machine.kubelet
         if kubelet is not None:
             for node in kubelet.nodes:
@@ -282,6 +282,7 @@ class Cluster:
                     self._delete_all(f"{_PATHS[kind].format(ns=path.rpartition('/')[2])}")
             self.api.delete(path)
         if kubelet is not None:
+            kubelet.images.reset()
             troubles, kubelet.troubles[:] = list(kubelet.troubles), []
             assert not troubles, troubles
 

@@ -16,6 +16,11 @@ class Images:
     """
 
     def __init__(self) -> None:
+        self._known: dict[str, Path] = {}
+        self.reset()
+
+    def reset(self) -> None:
+        """Have the images of the beginning again."""
         self._known = {name: Path(sys.prefix) for name in ("pytorch/pytorch", "python")}
 
     def add(self, name: str, environment: Path | None = None) -> None:
