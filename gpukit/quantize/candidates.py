@@ -97,7 +97,7 @@ def recipes_for(
             ))  # fmt: skip
     if target == "cuda" or "fp16" in (families or ()):
         found.insert(0, Recipe("FP16", "fp16", stored=16))
-    if families == {"prune"}:
+    if list(families or ()) == ["prune"]:
         return _pruned([r for r in found if r.family in ("w8", "static", "dynamic")])
     return found if families is None else [r for r in found if r.family in families]
 
