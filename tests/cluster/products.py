@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -61,10 +62,11 @@ class Desk:
         return Ran(done.returncode, done.stdout, done.stderr)
 
     def start(self, *words: object, **environ: str) -> subprocess.Popen[str]:
-        """Start a command."""
+        """Start a command, which Ctrl-C reaches also where the tests run in the background."""
         return subprocess.Popen(
             [sys.executable, "-m", "gpukit.cli", *map(str, words)], cwd=self.folder,
             env=self._environ(environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
 
     def submit(self, *words: object, **environ: str) -> str:
