@@ -53,7 +53,7 @@ bench: $(READY)  ## measure against peers, side by side; prints ratios
 
 e2e: $(READY)  ## the longest tests: a real Kubernetes control plane, kills, several ranks, the demo
 	$(BIN)/python -m tests.cluster.build
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m e2e $(SELECT)
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m e2e
 
 chaos: $(READY)  ## kill a training a thousand times, most of them in a save; compare the weights
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.runtime.chaos 1000

@@ -41,14 +41,14 @@ _DISRUPTIONS = {
 
 
 @dataclass(frozen=True)
-class JobState:
-    """A Job of gpukit, as far as the Job itself tells.
+class _State:
+    """An object of the API server, read.
 
     Attributes:
         raw: the object.
     """
 
-    raw: Object
+    raw: Object = field(repr=False)
 
     @property
     def _meta(self) -> Mapping[str, Any]:
@@ -56,30 +56,35 @@ class JobState:
         return found
 
     @property
-    def _spec(self) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self.raw.get("spec") or {}
-        return found
-
-    @property
     def status(self) -> Mapping[str, Any]:
-        """The Job's status."""
+        """Its status, as the cluster keeps it."""
         found: Mapping[str, Any] = self.raw.get("status") or {}
         return found
 
     @property
     def name(self) -> str:
-        """Name of the run."""
+        """Its name; a Job's is that of the run."""
         return str(self._meta.get("name", ""))
+
+    @property
+    def uid(self) -> str:
+        """Its UID."""
+        return str(self._meta.get("uid", ""))
+
+
+@dataclass(frozen=True)
+class JobState(_State):
+    """A Job of gpukit, as far as the Job itself tells."""
+
+    @property
+    def _spec(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self.raw.get("spec") or {}
+        return found
 
     @property
     def namespace(self) -> str:
         """Namespace of the run."""
         return str(self._meta.get("namespace", ""))
-
-    @property
-    def uid(self) -> str:
-        """UID of the Job."""
-        return str(self._meta.get("uid", ""))
 
     @property
     def version(self) -> str:
@@ -218,34 +223,8 @@ class JobState:
 
 
 @dataclass(frozen=True)
-class PodState:
-    """A pod of a run.
-
-    Attributes:
-        raw: the object.
-    """
-
-    raw: Object = field(repr=False)
-
-    @property
-    def _meta(self) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self.raw.get("metadata") or {}
-        return found
-
-    @property
-    def _status(self) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self.raw.get("status") or {}
-        return found
-
-    @property
-    def name(self) -> str:
-        """Name of the pod."""
-        return str(self._meta.get("name", ""))
-
-    @property
-    def uid(self) -> str:
-        """UID of the pod."""
-        return str(self._meta.get("uid", ""))
+class PodState(_State):
+    """A pod of a run."""
 
     @property
     def node(self) -> str:
@@ -262,7 +241,7 @@ class PodState:
     @property
     def phase(self) -> str:
         """Kubernetes' phase."""
-        return str(self._status.get("phase") or "Pending")
+        return str(self.status.get("phase") or "Pending")
 
     @property
     def created(self) -> float | None:
@@ -302,7 +281,7 @@ class PodState:
     def end_reason(self) -> str:
         """Kubernetes' word for its end: ``OOMKilled`` for example."""
         found = self._container_state.get("terminated") or {}
-        return str(found.get("reason") or self._status.get("reason") or "")
+        return str(found.get("reason") or self.status.get("reason") or "")
 
     @property
     def leaving(self) -> float | None:
@@ -349,7 +328,7 @@ class PodState:
 
     @property
     def _container_state(self) -> Mapping[str, Any]:
-        statuses: Sequence[Mapping[str, Any]] = self._status.get("containerStatuses") or ()
+        statuses: Sequence[Mapping[str, Any]] = self.status.get("containerStatuses") or ()
         for status in statuses:
             if status.get("name") == CONTAINER:
                 found: Mapping[str, Any] = status.get("state") or {}
@@ -357,7 +336,7 @@ class PodState:
         return {}
 
     def _condition(self, kind: str, status: str) -> Mapping[str, Any] | None:
-        for condition in self._status.get("conditions") or ():
+        for condition in self.status.get("conditions") or ():
             if condition.get("type") == kind and condition.get("status") == status:
                 found: Mapping[str, Any] = condition
                 return found
