@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from gpukit.cli.options import SECTIONS
+from gpukit.quantize import BenchmarkReport, Report
 from gpukit.spec import JobSpec
 from tests.lint import page as lint
 
@@ -59,7 +63,13 @@ def pages() -> dict[Path, str]:
         REFERENCE / "options.md": options_page(),
         gpus.PAGE: gpus.gpus_page(),
         lint.FILE: lint.page(),
+        REFERENCE / "quantize-report.schema.json": _schema(Report),
+        REFERENCE / "benchmark-report.schema.json": _schema(BenchmarkReport),
     }
+
+
+def _schema(model: type[BaseModel]) -> str:
+    return json.dumps(model.model_json_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 def options_page() -> str:

@@ -72,6 +72,9 @@ def money_options(command: Any) -> Any:
     help="Threads of one inference, where latency is measured.")  # fmt: skip
 @click.option("--target", default="cpu", show_default=True, type=click.Choice(["cpu", "cuda"]),
     help="Where the result is to run; latency is measured there.")  # fmt: skip
+@click.option("--baseline", type=click.Choice(["original", "fp16"]),
+    help="What latency and cost are relative to.  [default: fp16 with --target cuda, else "
+    "original]")  # fmt: skip
 @click.option("--factory", metavar="MODULE:FUNCTION",
     help="Makes the torch module of a checkpoint. Its code is run.")  # fmt: skip
 @click.option("--trainer", metavar="MODULE:FUNCTION",
@@ -105,9 +108,9 @@ def quantize(model: Path, form: str, **params: Any) -> int:
             objective=params["objective"], max_latency_ratio=params["max_latency_ratio"],
             recipe=params["recipe"], label_key=params["label_key"], output=params["output_name"],
             vocabulary=vocabulary, batch=params["batch_size"], threads=params["threads"],
-            target=params["target"], money=money_of(params), time_limit=params["time_limit"],
-            seed=params["seed"], factory=params["factory"], trainer=params["trainer"],
-            progress=progress,
+            target=params["target"], baseline=params["baseline"], money=money_of(params),
+            time_limit=params["time_limit"], seed=params["seed"], factory=params["factory"],
+            trainer=params["trainer"], progress=progress,
         )  # fmt: skip
     if form != "table":
         output.data(report.model_dump(mode="json"), form)

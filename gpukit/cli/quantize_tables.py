@@ -73,16 +73,8 @@ def show(report: Report, out: Path) -> None:
 
 def _original(report: Report) -> list[str]:
     chosen = output.style("chosen", fg="green") if report.outcome == "original" else ""
-    return ["original", "1.00x", "1.00", f"{_baseline(report):.4f}", "", chosen]
-
-
-def _baseline(report: Report) -> float:
-    """Return the original's score on validation, out of a candidate's score and drop."""
-    lower = report.metric in ("mse", "cer", "wer")
-    for c in report.candidates:
-        if c.score is not None and c.drop is not None:
-            return c.score + (-c.drop.value if lower else c.drop.value)
-    return report.test.baseline
+    latency = f"{report.original_latency.ratio:.2f}"
+    return ["original", "1.00x", latency, f"{report.original_score:.4f}", "", chosen]
 
 
 def _row(c: CandidateResult) -> list[str]:
@@ -120,15 +112,29 @@ def _verdict(report: Report) -> list[str]:
     lines.append(
         f"  {'latency':<14} p50 {first.p50_ms:.3g} {mark} {second.p50_ms:.3g} ms, p99 "
         f"{first.p99_ms:.3g} {mark} {second.p99_ms:.3g} ms, ratio {second.ratio:.2f} "
-        f"({second.ratio_low:.2f} to {second.ratio_high:.2f}), {report.threads} thread(s)"
+        f"({second.ratio_low:.2f} to {second.ratio_high:.2f}) of {_base(report)}, "
+        f"{report.threads} thread(s)"
     )
-    if report.original_cost and report.result_cost:
-        lines.append(
-            f"  {'per inference':<14} {report.original_cost.per_inference} {mark} "
-            f"{report.result_cost.per_inference}"
-        )
+    return lines + _money(report, mark)
+
+
+def _base(report: Report) -> str:
+    return "the original" if report.baseline == "original" else report.baseline
+
+
+def _money(report: Report, mark: str) -> list[str]:
+    before, after = report.baseline_cost, report.result_cost
+    if before is None or after is None:
+        return []
+    rows = [("per inference", before.per_inference, after.per_inference)]
+    if before.per_100k_tokens and after.per_100k_tokens:
+        rows.append(("per 100K tokens", before.per_100k_tokens, after.per_100k_tokens))
+    if before.per_month and after.per_month:
+        rows.append(("per month", before.per_month, after.per_month))
+        rows.append(("replicas", str(before.replicas), str(after.replicas)))
+    lines = [f"  {name:<15} {one} {mark} {two}" for name, one, two in rows]
     if report.saving:
-        lines.append(f"  {'saving':<14} {report.saving}")
+        lines.append(f"  {'saving':<15} {report.saving}")
     return lines
 
 

@@ -21,8 +21,8 @@ from .metrics import choose_metric
 from .money import Money
 from .prune import Pruning
 from .results import Report
-from .select import Objective
-from .session import usable_cpus
+from .select import Baseline, Objective
+from .session import check_target, usable_cpus
 from .split import halves, without_overlap
 from .steps import Place
 from .worker import StepFailed, Worker
@@ -48,6 +48,7 @@ def quantize(
     batch: int = 1,
     threads: int = 1,
     target: str = "cpu",
+    baseline: Baseline | None = None,
     money: Money | None = None,
     time_limit: float = 300.0,
     seed: int = 0,
@@ -77,6 +78,8 @@ def quantize(
         batch: examples of one inference.
         threads: threads of one inference, for latency.
         target: cpu or cuda: where the result is to run. The latency is measured there.
+        baseline: original or fp16: what latencies and costs are relative to. None takes fp16 for
+            cuda, where that is what one would serve otherwise.
         money: price and request rate for the cost.
         time_limit: seconds that the search may take.
         seed: of the split, and of everything that is drawn.
@@ -94,7 +97,8 @@ def quantize(
     out = Path(out)
     settings = Settings(
         max_drop, objective, max_latency_ratio, _families(recipe),
-        Place(batch, threads, target), time_limit, seed,
+        Place(batch, threads, target), baseline or ("fp16" if target == "cuda" else "original"),
+        time_limit, seed,
     )  # fmt: skip
     _check(settings, calib, recipe, trainer)
     export.check_out(out)
@@ -104,10 +108,10 @@ def quantize(
             given = sources.resolve(Path(model), folder, factory, eval, worker, time_limit)
             loaded, source = intake.read_onnx(given.onnx)
             inputs = intake.inputs_of(loaded)
-            data = _read(inputs, calib, eval, test, label_key, given)
+            data = _read(inputs, calib, eval, test, label_key, given, batch)
             place = replace(settings.place, batch=_batch(inputs, data.eval, batch))
             settings = replace(settings, place=place)
-            outputs = _outputs(worker, source.path, settings)
+            outputs = _outputs(worker, source.path, intake.foreign_domains(loaded), settings)
             chosen = choose_metric(
                 metric, data.eval.labels, outputs, output=output, vocabulary=vocabulary
             )
@@ -151,12 +155,14 @@ def _splits(data: _Data, seed: int, folder: Path) -> Splits:
 
 def _read(
     inputs: tuple[Input, ...], calib: DataSource | None, evaluation: DataSource,
-    test: DataSource | None, label_key: str | None, given: sources.Given,
+    test: DataSource | None, label_key: str | None, given: sources.Given, batch: int,
 ) -> _Data:  # fmt: skip
+    together = max([batch, *(i.shape[0] or 1 for i in inputs if i.shape)])
+
     def read(source: DataSource, what: str, labelled: bool = True) -> Examples:
         return read_examples(
             source, inputs, what, label_key=label_key, labelled=labelled,
-            prepare=given.tokenize(inputs),
+            prepare=given.tokenize(inputs, together),
         )  # fmt: skip
 
     judged = read(evaluation, "--eval")
@@ -205,11 +211,16 @@ def _check(settings: Settings, calib: DataSource | None, recipe: str, trainer: s
             raise UsageError(
                 "quantize-number", f"{name} is {value:g}", f"give a number of at least {least:g}"
             )
-    if settings.objective not in ("latency", "size", "cost"):
-        raise UsageError(
-            "objective-unknown", f"there is no objective {settings.objective!r}",
-            did_you_mean(settings.objective, ("latency", "size", "cost"), otherwise="take latency"),
-        )  # fmt: skip
+    for what, word, known in (
+        ("objective", settings.objective, ("latency", "size", "cost")),
+        ("baseline", settings.baseline, ("original", "fp16")),
+    ):
+        if word not in known:
+            raise UsageError(
+                f"{what}-unknown", f"there is no {what} {word!r}",
+                did_you_mean(word, known, otherwise=f"take {' or '.join(known)}"),
+            )  # fmt: skip
+    check_target(settings.place.target)
     if recipe == "static" and calib is None:
         raise UsageError(
             "calibration-missing", "static quantization needs examples to find activation ranges",
@@ -257,7 +268,9 @@ def _batch(inputs: tuple[Input, ...], examples: Examples, asked: int) -> int:
     return asked
 
 
-def _outputs(worker: Worker, model: Path, settings: Settings) -> list[str]:
+def _outputs(
+    worker: Worker, model: Path, foreign: list[str], settings: Settings
+) -> list[str]:  # fmt: skip
     """Load the original once, and return its outputs that are arrays.
 
     Raises:
@@ -268,6 +281,12 @@ def _outputs(worker: Worker, model: Path, settings: Settings) -> list[str]:
             "describe", model, settings.place, timeout=settings.time_limit
         )
     except StepFailed as error:
+        if foreign:
+            raise UsageError(
+                "operators-unknown", f"operators of {', '.join(foreign)} are not known to "
+                f"onnxruntime, so it cannot load {model.name}",
+                "libraries of custom operators are not loaded: export without these operators",
+            ) from None  # fmt: skip
         raise UsageError(
             "model-unloadable", f"onnxruntime cannot load {model.name}: {error}",
             "check it with `python -m onnxruntime.tools.check_onnx_model_mobile_usability`, "

@@ -18,7 +18,7 @@ from gpukit._version import __version__
 from . import export, graph, intake, readme, webpage
 from .census import Census
 from .cost import Rate, rate_of, saving_words
-from .data import Examples
+from .data import Examples, Feeds
 from .intervals import Drop, Verdict, verdict_of
 from .lab import Lab
 from .money import Money
@@ -27,6 +27,7 @@ from .results import (
     CostResult,
     DropResult,
     Footprint,
+    InputFacts,
     LatencyResult,
     ModelFacts,
     Report,
@@ -76,16 +77,17 @@ def finish(
         metric=lab.metric.name, max_drop=settings.max_drop, objective=settings.objective,
         max_latency_ratio=settings.max_latency_ratio, seed=settings.seed,
         time_limit=settings.time_limit, seconds=round(time.monotonic() - started, 1),
-        model=_facts(lab.census, source, given),
+        model=_facts(lab.census, source, given, examples.feeds([0] * settings.place.batch)),
         output_sha256=intake.digest_of((placed, *graph.external_files(placed))),
         environment=environment(), batch=settings.place.batch, threads=settings.place.threads,
-        target=settings.place.target, rows=_rows(lab, found),
+        target=settings.place.target, rows=_rows(lab, found), original_score=found.score,
+        baseline="original" if found.baseline is None else found.baseline.name,
         test=TestResult(
             baseline=judged.before, score=judged.after, drop=_drop(judged.drop), verdict=verdict,
             examples_needed=needed,
         ),
         original=first, result=second, original_latency=found.original, result_latency=latency,
-        original_cost=costs[0], result_cost=costs[1], saving=saving,
+        baseline_cost=costs[0], result_cost=costs[1], saving=saving,
         notes=(*given.notes, *notes, *found.notes, *late),
         candidates=tuple(_candidate(t, lab.original_bytes) for t in found.trials),
     )  # fmt: skip
@@ -119,11 +121,17 @@ def _write(report: Report, stage: Path, given: Given) -> None:
     (stage / "README.md").write_text(readme.text(report), encoding="utf-8")
 
 
-def _facts(census: Census, source: intake.Source, given: Given) -> ModelFacts:
+def _facts(census: Census, source: intake.Source, given: Given, feeds: Feeds) -> ModelFacts:
     return ModelFacts(
         name=given.name, sha256=source.sha256, bytes=source.bytes, opset=source.opset,
         parameters=census.parameters, subgraphs=census.subgraphs, operators=census.operators,
         weights=census.weights,
+        inputs={
+            name: InputFacts(
+                dtype="str" if value.dtype.kind in "UO" else value.dtype.name, shape=value.shape
+            )
+            for name, value in feeds.items()
+        },
     )  # fmt: skip
 
 
@@ -161,8 +169,12 @@ def _footprints(
     lab: Lab, found: Found, original: Path, result: Path
 ) -> tuple[Footprint, Footprint, list[str]]:
     """Measure both models from their files, each in a fresh process."""
-    made, notes = [], []
-    for path in (original, result):
+    made: list[Footprint] = []
+    notes: list[str] = []
+    every = [(path, *graph.external_files(path)) for path in (original, result)]
+    how = export.compression_for([file for files in every for file in files])
+    for files in every:
+        path = files[0]
         memory: int | None = None
         cold: float | None = None
         lab.fresh()
@@ -174,17 +186,12 @@ def _footprints(
             )  # fmt: skip
         except StepFailed as error:
             notes.append(f"memory of {path.name} was not measured: {error}")
-        files = [path, *graph.external_files(path)]
-        small: int | None = None
-        how = "not measured"
-        if lab.left() > 10 + _SPARE:
-            small, how = export.compressed(files)
+        allowed = min((lab.left() - _SPARE) / (2 - len(made)), 30)
+        small = export.compressed(list(files), how, time.monotonic() + allowed)
         made.append(Footprint(
             file_bytes=sum(f.stat().st_size for f in files), compressed_bytes=small,
             compression=how, memory_bytes=memory or None, cold_start_seconds=cold,
         ))  # fmt: skip
-    if made[0].compression != made[1].compression:  # one large, one small: not to be compared
-        notes.append(f"compressed with {made[0].compression} and {made[1].compression}")
     return made[0], made[1], notes
 
 
@@ -204,17 +211,17 @@ def _costs(
     if price is None:
         return (None, None), None
     tokens = money.tokens or tokens_of(examples, found.validation[:256])
+    base = found.baseline.latency if found.baseline else None
+    throughput = (base or found.original).throughput
     before, after = (
         rate_of(
-            price, throughput, tokens=tokens, utilisation=money.utilisation,
+            price, one, tokens=tokens, utilisation=money.utilisation,
             requests_per_second=money.requests_per_second,
         )
-        for throughput in (found.original.throughput, latency.throughput)
+        for one in (throughput, latency.throughput)
     )  # fmt: skip
     words = saving_words(before, after, latency.ratio, latency.ratio_high, money.engineering)
-    return (
-        told(before, price, found.original.throughput), told(after, price, latency.throughput)
-    ), words  # fmt: skip
+    return (told(before, price, throughput), told(after, price, latency.throughput)), words
 
 
 def told(rate: Rate, price: Decimal, throughput: float) -> CostResult:

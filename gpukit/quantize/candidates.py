@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from .census import Census
+from .storage import STORED_FROM
 
 __all__ = ["FAMILIES", "Family", "Recipe", "recipes_for"]
 
@@ -55,16 +56,19 @@ class Recipe:
 
 
 def recipes_for(
-    census: Census, *, calibrated: bool, target: str, families: frozenset[str] | None = None
-) -> list[Recipe]:
+    census: Census, *, calibrated: bool, half: bool = False,
+    families: frozenset[str] | None = None,
+) -> list[Recipe]:  # fmt: skip
     """Return recipes for a model: the safe one first, then those that suit most of its weights.
 
     Args:
         census: what the model is made of.
         calibrated: whether there are examples for activation ranges.
-        target: where it will run, ``cpu`` or ``cuda``.
+        half: whether FP16 is what the others are compared with; then it is among them.
         families: only these; None for all that make sense.
     """
+    if census.parameters < STORED_FROM:
+        return []
     matmul = [op for op in ("MatMul", "Gemm") if census.operators.get(op)]
     conv = [op for op in ("Conv", "ConvTranspose") if census.operators.get(op)]
     gather = ["Gather"] if census.weights.get("Gather") else []
@@ -95,11 +99,13 @@ def recipes_for(
             found.append(Recipe(
                 f"{bits}-bit MatMul{tail}", family, ("MatMul",), tuple(gather), bits=bits
             ))  # fmt: skip
-    if target == "cuda" or "fp16" in (families or ()):
-        found.insert(0, Recipe("FP16", "fp16", stored=16))
     if list(families or ()) == ["prune"]:
-        return _pruned([r for r in found if r.family in ("w8", "static", "dynamic")])
-    return found if families is None else [r for r in found if r.family in families]
+        found = _pruned([r for r in found if r.family in ("w8", "static", "dynamic")])
+    elif families is not None:
+        found = [r for r in found if r.family in families]
+    if (half or "fp16" in (families or ())) and not census.half:
+        found.insert(0, Recipe("FP16", "fp16", stored=16))
+    return found
 
 
 def _pruned(recipes: list[Recipe]) -> list[Recipe]:

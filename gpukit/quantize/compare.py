@@ -21,7 +21,7 @@ from .lab import Progress
 from .money import Money
 from .results import CostResult, LatencyResult
 from .select import latency_of
-from .session import usable_cpus
+from .session import check_target, usable_cpus
 from .steps import Place
 from .worker import StepFailed, Worker
 
@@ -109,6 +109,7 @@ def benchmark(
     Raises:
         UsageError: a model or the data cannot be used, or the models' inputs differ.
     """
+    check_target(target)
     paths = [Path(model) for model in models]
     examples, notes = _examples(paths, data), []
     with tempfile.TemporaryDirectory(prefix="gpukit-benchmark-") as scratch:

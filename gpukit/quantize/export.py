@@ -7,6 +7,7 @@ import lzma
 import os
 import shutil
 import tempfile
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,10 @@ from gpukit.errors import UsageError
 
 from . import graph
 
-__all__ = ["COMPANIONS", "check_out", "companions_of", "compressed", "put_model", "staged"]
+__all__ = [
+    "COMPANIONS", "check_out", "companions_of", "compressed", "compression_for", "put_model",
+    "staged",
+]  # fmt: skip
 
 COMPANIONS = (
     "*.json", "*.txt", "*.model", "merges.*", "vocab.*", "*.tiktoken", "*.jinja", "spiece.*",
@@ -87,15 +91,25 @@ def companions_of(folder: Path) -> list[Path]:
     return sorted(f for f in found if f.is_file() and f.name not in _OWN)
 
 
-def compressed(files: list[Path]) -> tuple[int, str]:
-    """Return the bytes of files after compression, and with what."""
-    total = sum(file.stat().st_size for file in files)
-    data = b"".join(file.read_bytes() for file in files) if total < _SMALL else b""
-    if data:
-        return len(lzma.compress(data, preset=6)), "xz -6"
-    packer, size = zlib.compressobj(1), 0
+def compression_for(files: list[Path]) -> str:
+    """Return with what files are compressed: well, or where they are large, fast."""
+    return "xz -6" if sum(file.stat().st_size for file in files) < _SMALL else "gzip -1"
+
+
+def compressed(files: list[Path], how: str, until: float) -> int | None:
+    """Return the bytes of files after compression, None where it takes too long.
+
+    Args:
+        files: the files of a model.
+        how: what :func:`compression_for` says.
+        until: when to give up, on the monotonic clock.
+    """
+    packer = lzma.LZMACompressor(preset=6) if how == "xz -6" else zlib.compressobj(1)
+    size = 0
     for file in files:
         with file.open("rb") as stream:
-            while chunk := stream.read(1 << 22):
+            while chunk := stream.read(1 << 20):
                 size += len(packer.compress(chunk))
-    return size + len(packer.flush()), "gzip -1"
+                if time.monotonic() > until:
+                    return None
+    return size + len(packer.flush())

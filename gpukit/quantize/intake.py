@@ -14,7 +14,11 @@ from gpukit.errors import UsageError
 from . import graph
 from .data import Input
 
-__all__ = ["Source", "check_external", "digest_of", "inputs_of", "read_onnx"]
+__all__ = [
+    "Source", "check_external", "digest_of", "foreign_domains", "inputs_of", "read_onnx",
+]  # fmt: skip
+
+_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc"})
 
 _QUANTIZED = frozenset({
     "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger",
@@ -37,7 +41,7 @@ class Source:
 
 
 def read_onnx(path: Path, *, quantized: bool = False) -> tuple[ModelProto, Source]:
-    """Read an ONNX file with its external data.
+    """Read an ONNX file; its external data is looked for and hashed, and stays on disk.
 
     Args:
         path: the file.
@@ -45,7 +49,7 @@ def read_onnx(path: Path, *, quantized: bool = False) -> tuple[ModelProto, Sourc
 
     Raises:
         UsageError: it is missing, empty, damaged, already quantized, or its external data is
-            missing or lies outside of its folder.
+            missing, not readable, or lies outside of its folder.
     """
     if not path.exists():
         raise UsageError("model-missing", f"there is no model at {path}", "check the path")
@@ -60,21 +64,21 @@ def read_onnx(path: Path, *, quantized: bool = False) -> tuple[ModelProto, Sourc
         raise _corrupt(path, str(error) or type(error).__name__) from None
     if not model.ir_version or not model.graph.node or not model.opset_import:
         raise _corrupt(path, "no graph in it")
+    if not model.graph.output:
+        raise _corrupt(path, "no outputs")
     beside = check_external(model, path.parent)
     if not quantized:
         refuse_quantized(model, path)
-    try:
-        if beside:
-            onnx.load_external_data_for_model(model, str(path.parent))
-    except Exception as error:
-        raise UsageError(
-            "external-data-unreadable", f"the external data of {path} cannot be read: {error}",
-            "copy the model again, together with the files beside it",
-        ) from None  # fmt: skip
     files = (path, *beside)
-    return model, Source(
-        path, digest_of(files), sum(f.stat().st_size for f in files), graph.opset_of(model), files
-    )
+    try:
+        digest = digest_of(files)
+    except OSError as error:
+        raise UsageError(
+            "model-unreadable", f"{error.filename} cannot be read: {error.strerror}",
+            "check its permissions, or copy the model again with the files beside it",
+        ) from None  # fmt: skip
+    size = sum(file.stat().st_size for file in files)
+    return model, Source(path, digest, size, graph.opset_of(model), files)
 
 
 def inputs_of(model: ModelProto) -> tuple[Input, ...]:
@@ -103,6 +107,12 @@ def inputs_of(model: ModelProto) -> tuple[Input, ...]:
 
 def _numpy_name(kind: int) -> str:
     return str(onnx.helper.tensor_dtype_to_np_dtype(kind).name)
+
+
+def foreign_domains(model: ModelProto) -> list[str]:
+    """Return the domains of operators that onnxruntime brings no kernels for."""
+    own = {function.domain for function in model.functions}
+    return sorted({node.domain for node in graph.nodes(model)} - own - _DOMAINS)
 
 
 def digest_of(files: tuple[Path, ...]) -> str:

@@ -17,7 +17,7 @@ from .census import Census
 from .intervals import Drop, drop_of
 from .metrics import Metric
 from .prune import Pruning
-from .select import Objective, Trial, latency_of
+from .select import Baseline, Objective, Trial, latency_of
 from .session import usable_cpus
 from .steps import Evaluated, Place
 from .worker import StepFailed, Worker
@@ -49,6 +49,7 @@ class Settings:
     max_latency_ratio: float = 1.05
     families: frozenset[str] | None = None
     place: Place = field(default_factory=Place)
+    baseline: Baseline = "original"
     time_limit: float = 300.0
     seed: int = 0
 
@@ -240,12 +241,20 @@ class Lab:
         )  # fmt: skip
         return sorted(zip(errors, groups, strict=True), key=lambda pair: -pair[0])
 
-    def race(self, trials: Sequence[Trial], rows: list[int]) -> tuple[Any, list[str]]:
+    def race(
+        self, trials: Sequence[Trial], rows: list[int], baseline: Trial | None = None
+    ) -> tuple[Any, list[str]]:
         """Time the original and candidates side by side; return the original's, and notes.
+
+        Args:
+            trials: the candidates, the baseline not among them.
+            rows: examples to run.
+            baseline: the candidate that all ratios are relative to; None for the original.
 
         Raises:
             UsageError: not even the original could be timed.
         """
+        first = [self.model] if baseline is None else [baseline.path, self.model]
         seconds = min(0.12 * self.settings.time_limit, max(self.left() * 0.3, 1.0), 30.0)
         together = max(1, int(_MOST_MEMORY // max(3 * self.original_bytes, 1)) - 1)
         groups = [trials[i : i + together] for i in range(0, len(trials), together)] or [[]]
@@ -254,7 +263,7 @@ class Lab:
         for mine in [*groups, []]:
             if original is not None and not mine:
                 break
-            models = [self.model, *(t.path for t in mine)]
+            models = [*first, *(t.path for t in mine)]
             try:
                 times = self.call(
                     "latency, side by side", "race", models, self.splits.evaluation, rows,
@@ -264,8 +273,10 @@ class Lab:
             except StepFailed as error:
                 notes.append(f"latency was not measured: {error}")
                 continue
-            original = latency_of(times, 0, batch, seed)
-            for column, trial in enumerate(mine, 1):
+            original = latency_of(times, len(first) - 1, batch, seed)
+            if baseline is not None:
+                baseline.latency = latency_of(times, 0, batch, seed)
+            for column, trial in enumerate(mine, len(first)):
                 trial.latency = latency_of(times, column, batch, seed)
         if original is None:
             raise UsageError(

@@ -111,6 +111,8 @@ class Metric:
         if wanted.shape == value.shape and wanted.ndim == 2 and (wanted.sum(1) == 1).all():
             wanted = wanted.argmax(1)  # one-hot
         given = _decided(value, wanted.shape)
+        if (given.dtype.kind == "U") != (wanted.dtype.kind == "U"):
+            raise _unfit(self.name, "labels and outputs of one kind: numbers of classes, or names")
         if given.shape != wanted.shape:
             wanted = wanted.reshape(given.shape) if wanted.size == given.size else wanted
         if given.shape != wanted.shape:
@@ -132,7 +134,8 @@ class Metric:
             if not self.vocabulary:
                 raise UsageError(
                     "vocabulary-missing", f"labels are text, and {self.name} has no vocabulary",
-                    "give --vocab FILE with one character (or word piece) on each line",
+                    "give --vocab FILE with one character (or word piece) on each line; for names "
+                    "of classes take --metric accuracy",
                 )  # fmt: skip
             text = "".join(self.vocabulary[i] for i in given if 0 <= i < len(self.vocabulary))
             wanted: Sequence[Any] = str(label)
@@ -255,5 +258,5 @@ def _together(values: Sequence[Any] | None) -> Any:
 def _unfit(name: str, wanted: str) -> UsageError:
     return UsageError(
         "metric-shape", f"the metric {name} wants {wanted}",
-        "name another output with --output, or write a metric: --metric module:function",
+        "name another output with --output-name, or write a metric: --metric module:function",
     )  # fmt: skip

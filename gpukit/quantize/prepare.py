@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -44,6 +45,7 @@ def prepare(source: Path, folder: Path, same: Same) -> tuple[Path, Path, list[st
         ("weights taken out of the inputs", _constant_weights),
         ("constants lifted to weights", lift_constants),
         ("equal weights merged", deduplicate),
+        ("biases filled up", _full_biases),
     ]
     for note, step in steps:
         model = _tried(step, model, note, notes)
@@ -62,14 +64,20 @@ def _tried(
     step: Callable[[ModelProto], ModelProto], model: ModelProto, note: str, notes: list[str]
 ) -> ModelProto:
     try:
-        before = model.ByteSize()
+        before = _parts(model)
         made = step(model)
-        if made is not model or made.ByteSize() != before:
+        if _parts(made) != before:
             notes.append(note)
         return made
     except Exception as error:  # a pass that cannot cope is left out
         notes.append(f"not {note}: {type(error).__name__}")
         return model
+
+
+def _parts(model: ModelProto) -> tuple[int, int, int]:
+    """Return what every step changes some of; bytes of models over 2 GB cannot be counted."""
+    stored = sum(len(part.initializer) for part in graph.graphs(model.graph))
+    return sum(1 for _ in graph.nodes(model)), stored, len(model.graph.input)
 
 
 def _inlined(model: ModelProto) -> ModelProto:
@@ -126,7 +134,8 @@ def deduplicate(model: ModelProto) -> ModelProto:
     for tensor in list(part.initializer):
         if graph.elements(tensor) < 64 or tensor.name in named or not tensor.raw_data:
             continue
-        key = (tensor.data_type, tuple(tensor.dims), tensor.raw_data)
+        digest = hashlib.blake2b(tensor.raw_data, digest_size=16).digest()
+        key = (tensor.data_type, tuple(tensor.dims), digest)
         kept = first.setdefault(key, tensor.name)
         if kept != tensor.name:
             renamed[tensor.name] = kept
@@ -149,6 +158,26 @@ def _rename(part: GraphProto, renamed: dict[str, str]) -> None:
             for i, name in enumerate(node.input):
                 if name in renamed and name not in own:
                     node.input[i] = renamed[name]
+
+
+def _full_biases(model: ModelProto) -> ModelProto:
+    """Give each Gemm a bias for every channel, in place: quantizers expect no shorter one."""
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type != "Gemm" or len(node.input) < 3 or node.input[1] not in stored:
+            continue
+        bias = stored.get(node.input[2])
+        transposed = any(a.name == "transB" and a.i for a in node.attribute)
+        channels = stored[node.input[1]].dims[0 if transposed else 1]
+        if bias is None or graph.elements(bias) != 1 or channels == 1:
+            continue
+        full = np.full(channels, numpy_helper.to_array(bias).reshape(()))
+        made = numpy_helper.from_array(full, f"{bias.name}:{channels}")
+        if made.name not in stored:
+            stored[made.name] = made
+            model.graph.initializer.append(made)
+        node.input[2] = made.name
+    return model
 
 
 def upgrade(model: ModelProto, opset: int) -> ModelProto:
@@ -182,17 +211,15 @@ def _optimized(source: Path, folder: Path, same: Same, notes: list[str]) -> Path
     """Return the model after onnxruntime's own pre-processing, if it survives that unchanged."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
+    if graph.file_bytes(source) > _TOO_LARGE:
+        notes.append("not pre-processed: for a model this large it takes longer than it is worth")
+        return source
     source, folder = source.absolute(), folder.absolute()
     path = folder / "prepared.onnx"
-    large = graph.file_bytes(source) > _TOO_LARGE
     for symbolic in (True, False):
         try:
             with _inside(folder):
-                quant_pre_process(
-                    str(source), str(path), skip_symbolic_shape=not symbolic,
-                    save_as_external_data=large, all_tensors_to_one_file=True,
-                    external_data_location=path.name + ".data" if large else None,
-                )  # fmt: skip
+                quant_pre_process(str(source), str(path), skip_symbolic_shape=not symbolic)
             made = graph.load(path)
             graph.name_nodes(made)
             graph.save(made, path)

@@ -7,8 +7,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = [
-    "CandidateResult", "CostResult", "DropResult", "Footprint", "LatencyResult", "ModelFacts",
-    "Report", "Status", "TestResult",
+    "CandidateResult", "CostResult", "DropResult", "Footprint", "InputFacts", "LatencyResult",
+    "ModelFacts", "Report", "Status", "TestResult",
 ]  # fmt: skip
 
 Status = Literal["chosen", "lost", "over budget", "too slow", "failed", "not tried"]
@@ -28,13 +28,13 @@ class DropResult(_Model):
 
 
 class LatencyResult(_Model):
-    """Milliseconds of an inference, and the paired median relative to the original."""
+    """Milliseconds of an inference, and the paired median relative to the baseline."""
 
     p50_ms: float
     p95_ms: float
     p99_ms: float
     ratio: float = Field(
-        description="Median over rounds of this by the original; below 1 is faster."
+        description="Median over rounds of this by the baseline; below 1 is faster."
     )
     ratio_low: float
     ratio_high: float
@@ -59,6 +59,13 @@ class CandidateResult(_Model):
     seconds: float = 0
 
 
+class InputFacts(_Model):
+    """An input of the model: its type, and its shape in one inference as it was measured."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
 class ModelFacts(_Model):
     """The model that came in."""
 
@@ -70,6 +77,7 @@ class ModelFacts(_Model):
     subgraphs: int
     operators: dict[str, int]
     weights: dict[str, int]
+    inputs: dict[str, InputFacts]
 
 
 class TestResult(_Model):
@@ -126,13 +134,15 @@ class Report(_Model):
     batch: int
     threads: int
     target: str
+    baseline: str = Field(description="What latencies and costs are relative to.")
     rows: dict[str, int] = Field(description="Examples: calibration, validation, test.")
+    original_score: float = Field(description="On the validation split.")
     test: TestResult
     original: Footprint
     result: Footprint
     original_latency: LatencyResult
     result_latency: LatencyResult
-    original_cost: CostResult | None = None
+    baseline_cost: CostResult | None = None
     result_cost: CostResult | None = None
     saving: str | None = None
     notes: tuple[str, ...] = ()

@@ -28,13 +28,19 @@ _RESCUED = ("w8", "static", "dynamic")
 
 @dataclass(frozen=True)
 class Found:
-    """What a search found on validation; ``winner`` is None where the original stays."""
+    """What a search found on validation; ``winner`` is None where the original stays.
+
+    ``score`` is the original's; ``baseline`` is the candidate that latencies are relative to, None
+    for the original.
+    """
 
     winner: Trial | None
     reason: str
     trials: tuple[Trial, ...]
+    score: float
     notes: tuple[str, ...]
     original: LatencyResult
+    baseline: Trial | None
     validation: list[int]
     test: list[int]
 
@@ -91,22 +97,34 @@ class _Search:
         self._notes += self._lab.prepare(self._rows[:2])
         for recipe in recipes_for(
             self._lab.census, calibrated=self._lab.splits.calibration is not None,
-            target=self._set.place.target, families=self._set.families,
+            half=self._set.baseline == "fp16", families=self._set.families,
         ):  # fmt: skip
             if not self._pruned_enough(recipe):
                 self._try(recipe)
         for family in _RESCUED:
             self._rescue(family)
         good = [t for t in self._trials if within(t, self._set.max_drop) and t.path is not None]
-        original, notes = self._lab.race(good, self._rows[:32])
+        baseline = self._baseline(good)
+        raced = [t for t in good if t is not baseline]
+        original, notes = self._lab.race(raced, self._rows[:32], baseline)
         winner, reason = choose(
             self._trials, original_bytes=self._lab.original_bytes, objective=self._set.objective,
             max_drop=self._set.max_drop, max_latency_ratio=self._set.max_latency_ratio,
+            baseline="the original" if baseline is None else baseline.name,
         )  # fmt: skip
         return Found(
-            winner, reason, tuple(self._trials), (*self._notes, *notes), original, self._rows,
-            self._test,
+            winner, reason, tuple(self._trials), self._score, (*self._notes, *notes), original,
+            baseline, self._rows, self._test,
         )  # fmt: skip
+
+    def _baseline(self, good: list[Trial]) -> Trial | None:
+        """Return the candidate that the others are compared with; None for the original."""
+        if self._set.baseline == "original":
+            return None
+        found = next((t for t in good if t.recipe.family == "fp16"), None)
+        if found is None:
+            self._notes.append("FP16 is no candidate here: latencies are relative to the original")
+        return found
 
     def _size_up(self) -> None:
         """Find how long an example takes, and how many the time limit allows."""
@@ -145,7 +163,7 @@ class _Search:
                 f"{len(self._rows)} examples, as with shuffled labels",
                 "check that labels belong to the examples, the preprocessing, and --output-name",
             )
-        lab.score = score
+        self._score = lab.score = score
 
     def _try(self, recipe: Recipe) -> Trial:
         """Build, load and score a candidate."""

@@ -14,9 +14,11 @@ from .data import Array
 from .intervals import Drop
 from .results import LatencyResult, Status
 
-__all__ = ["Objective", "Trial", "choose", "latency_of", "within"]
+__all__ = ["Baseline", "Objective", "Trial", "choose", "latency_of", "within"]
 
 Objective = Literal["latency", "size", "cost"]
+Baseline = Literal["original", "fp16"]
+"""What latencies and costs are relative to. On a GPU nobody serves in FP32 who could use FP16."""
 
 _TIE = 1.10
 """Latencies closer than this are not told apart on a shared machine: then the smaller file wins."""
@@ -57,9 +59,11 @@ def within(trial: Trial, max_drop: float, margin: float = 0.0) -> bool:
 
 def choose(
     trials: Sequence[Trial], *, original_bytes: int, objective: Objective, max_drop: float,
-    max_latency_ratio: float,
+    max_latency_ratio: float, baseline: str = "the original",
 ) -> tuple[Trial | None, str]:  # fmt: skip
     """Return the winner and why, or None and why the original stays.
+
+    ``baseline`` is what latencies are relative to, in words.
 
     Sets the status and the reason of each trial that was measured.
     """
@@ -69,7 +73,7 @@ def choose(
         if trial not in fast:
             ratio = "was not measured" if trial.latency is None else f"{trial.latency.ratio:.2f}"
             trial.status = "too slow"
-            trial.reason = f"latency {ratio} of the original, the limit is {max_latency_ratio:g}"
+            trial.reason = f"latency {ratio} of {baseline}, the limit is {max_latency_ratio:g}"
     gains = [t for t in fast if _gain(t, original_bytes)]
     for trial in fast:
         if trial not in gains:
@@ -84,7 +88,7 @@ def choose(
             trial.status = "lost"
             trial.reason = _why(trial, winner, sure, objective)
     winner.status = "chosen"
-    winner.reason = _praise(winner, original_bytes, objective)
+    winner.reason = _praise(winner, original_bytes, objective, baseline)
     return winner, winner.reason
 
 
@@ -109,12 +113,12 @@ def _time(trial: Trial, objective: Objective) -> float:
     return 1 / trial.latency.throughput if objective == "cost" else trial.latency.ratio
 
 
-def _praise(trial: Trial, original_bytes: int, objective: Objective) -> str:
+def _praise(trial: Trial, original_bytes: int, objective: Objective, baseline: str) -> str:
     ratio = trial.latency.ratio if trial.latency else float("nan")
     least = {"latency": "fastest", "size": "smallest", "cost": "cheapest per inference"}[objective]
     return (
         f"{least} within the budget: {original_bytes / (trial.bytes or 1):.2f}x smaller, "
-        f"latency {ratio:.2f} of the original"
+        f"latency {ratio:.2f} of {baseline}"
     )
 
 
@@ -133,6 +137,8 @@ def _why_none(
     trials: Sequence[Trial], good: Sequence[Trial], fast: Sequence[Trial], max_drop: float,
     max_latency_ratio: float,
 ) -> str:  # fmt: skip
+    if not trials:
+        return "there is nothing in the model that this could quantize"
     if all(t.drop is None for t in trials):
         reasons = {t.reason for t in trials if t.reason}
         return "no candidate could be made" + (f": {sorted(reasons)[0]}" if reasons else "")

@@ -11,15 +11,35 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from gpukit.errors import UsageError
+
 from .data import Feeds
 
-__all__ = ["cpu_flags", "open_session", "output_names", "run", "usable_cpus"]
+__all__ = ["check_target", "cpu_flags", "open_session", "output_names", "run", "usable_cpus"]
 
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm", "sve")
 _PROVIDERS = {
     "cpu": ("CPUExecutionProvider",),
     "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
 }
+
+
+def check_target(target: str) -> None:
+    """Raise where onnxruntime cannot run on a target: it would run elsewhere without a word.
+
+    Raises:
+        UsageError: an unknown target, or one whose provider is not installed.
+    """
+    if target not in _PROVIDERS:
+        raise UsageError(
+            "target-unknown", f"there is no target {target!r}", f"take {' or '.join(_PROVIDERS)}"
+        )
+    wanted = _PROVIDERS[target][0]
+    if wanted not in ort.get_available_providers():
+        raise UsageError(
+            "target-missing", f"this onnxruntime has no {wanted}, so nothing runs on {target}",
+            "pip install onnxruntime-gpu in place of onnxruntime, on a machine with a GPU",
+        )  # fmt: skip
 
 
 def open_session(path: Path, threads: int, target: str = "cpu") -> Any:
@@ -52,6 +72,8 @@ def run(
     made = {}
     for name, value in zip(names, session.run(list(names), feeds), strict=True):
         array = np.asarray(value)
+        if array.dtype == object:  # text
+            array = array.astype(str)
         if array.ndim and len(array) == filled:
             made[name] = array[:count]
         elif count == 1 == filled:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,6 +15,7 @@ from gpukit.errors import UsageError
 from .data import Input
 from .datafiles import LABELS, DataSource, raw_columns
 from .export import companions_of
+from .texts import Rows, tokenized
 from .torchside import Checkpoint
 from .worker import StepFailed, Worker
 
@@ -24,8 +23,6 @@ __all__ = ["Given", "resolve"]
 
 _CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 _ONNX_HERE = ("model.onnx", "onnx/model.onnx")
-_LONGEST = 256  # tokens of a text, unless the tokenizer's own limit is lower
-Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -38,13 +35,13 @@ class Given:
     checkpoint: Checkpoint | None = None
     notes: tuple[str, ...] = ()
 
-    def tokenize(self, inputs: tuple[Input, ...]) -> Callable[[Rows], Rows] | None:
+    def tokenize(self, inputs: tuple[Input, ...], batch: int) -> Callable[[Rows], Rows] | None:
         """Return what makes inputs out of lines with a ``text``, if there is a tokenizer."""
         files = [file for file in self.companions if file.name == "tokenizer.json"]
         names = {i.name for i in inputs}
         if not files or "input_ids" not in names or "text" in names:
             return None
-        return functools.partial(_tokenized, files[0], inputs)
+        return functools.partial(tokenized, files[0], inputs, batch)
 
 
 def resolve(
@@ -90,6 +87,12 @@ def _directory(model: Path, folder: Path, worker: Worker, time_limit: float) -> 
             return Given(
                 model / name, model.name, beside, notes=(f"{name} of the directory is used",)
             )
+    others = sorted(f for f in (*model.glob("*.onnx"), *model.glob("onnx/*.onnx")))
+    if len(others) == 1:
+        name = str(others[0].relative_to(model))
+        return Given(others[0], model.name, beside, notes=(f"{name} of the directory is used",))
+    if others:
+        raise _several(model, others)
     if not (model / "config.json").is_file():
         raise UsageError(
             "model-directory", f"{model} has neither model.onnx nor config.json",
@@ -112,12 +115,17 @@ def _directory(model: Path, folder: Path, worker: Worker, time_limit: float) -> 
         ) from None  # fmt: skip
     files = sorted(target.glob("*.onnx"))
     if len(files) != 1:
-        raise UsageError(
-            "export-several", f"{model} becomes {len(files)} ONNX files: "
-            + ", ".join(f.name for f in files),
-            "export it with `optimum-cli export onnx` and quantize each file",
-        )  # fmt: skip
+        raise _several(model, files)
     return Given(files[0], model.name, tuple(companions_of(target)) or beside, notes=(made,))
+
+
+def _several(model: Path, files: list[Path]) -> UsageError:
+    """Return the error about a model in parts: each part has inputs that only its examples fit."""
+    return UsageError(
+        "model-several", f"{model} is {len(files)} ONNX files: {', '.join(f.name for f in files)}",
+        "quantize one at a time: give the file (exported with `optimum-cli export onnx`), and "
+        "examples of its own inputs; then put the results and the other files into one folder",
+    )  # fmt: skip
 
 
 def _has_exporter() -> bool:
@@ -145,35 +153,3 @@ def _checkpoint(
             "the inputs are the arrays of --eval by name; export it to ONNX yourself if need be",
         ) from None  # fmt: skip
     return Given(target, model.name, (), checkpoint, (note,))
-
-
-def _tokenized(file: Path, inputs: tuple[Input, ...], rows: Rows) -> Rows:
-    """Return rows with ``text`` (and ``text_pair``) made into tokens, padded to one length."""
-    if not rows or "text" not in rows[0]:
-        return rows
-    try:
-        from tokenizers import Tokenizer
-    except ImportError:
-        raise UsageError(
-            "tokenizers-missing", "lines with a text need the package tokenizers",
-            "pip install tokenizers, or write input_ids and attention_mask yourself",
-        ) from None  # fmt: skip
-    tokenizer = Tokenizer.from_file(str(file))
-    limit = _LONGEST
-    config = file.with_name("tokenizer_config.json")
-    if config.is_file():
-        limit = min(
-            limit, int(json.loads(config.read_text("utf-8")).get("model_max_length", limit))
-        )
-    tokenizer.enable_truncation(limit)
-    tokenizer.enable_padding()
-    texts = [(r["text"], r["text_pair"]) if "text_pair" in r else r["text"] for r in rows]
-    made = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
-    wanted = {i.name: made[i.name] for i in inputs if i.name in made}
-    return [
-        {
-            **{k: v for k, v in row.items() if k not in ("text", "text_pair")},
-            **{name: getattr(encoded, of) for name, of in wanted.items()},
-        }
-        for row, encoded in zip(rows, tokenizer.encode_batch(texts), strict=True)
-    ]

@@ -170,7 +170,10 @@ def _of(reference: dict[int, dict[str, Array]], rows: Sequence[int]) -> Outputs:
         return {}
     made = {}
     for name in reference[rows[0]]:
-        arrays = [reference[i][name] for i in rows]
+        arrays = [np.asarray(reference[i][name]) for i in rows]
+        if len({a.shape for a in arrays}) == 1:
+            made[name] = np.stack(arrays)
+            continue
         size = np.max([a.shape for a in arrays], axis=0)
         made[name] = np.stack([
             np.pad(a, [(0, int(s) - n) for n, s in zip(a.shape, size, strict=True)]) for a in arrays

@@ -134,6 +134,9 @@ _TASKS = {
     "ForImageClassification": "image-classification", "ForCTC": "automatic-speech-recognition",
     "ForAudioClassification": "audio-classification", "ForObjectDetection": "object-detection",
     "ForSemanticSegmentation": "semantic-segmentation",
+    "WhisperForConditionalGeneration": "automatic-speech-recognition",
+    "Speech2TextForConditionalGeneration": "automatic-speech-recognition",
+    "ForConditionalGeneration": "text2text-generation", "MTModel": "text2text-generation",
 }  # fmt: skip
 
 

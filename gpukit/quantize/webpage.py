@@ -6,15 +6,12 @@ Nothing is loaded from anywhere: styles and the drawing are in the page.
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
-from dataclasses import dataclass
 
-from .results import CandidateResult, Report
+from .chart import Axis, Point, frontier, scatter
+from .results import CandidateResult, LatencyResult, Report
 
-__all__ = ["frontier", "page"]
+__all__ = ["page"]
 
-_WIDTH, _HEIGHT = 860, 420
-_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 24, 20, 52
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1b1f24;--dim:#656d76;--line:#d0d7de;--back:#fff;--good:#1a7f37;
 --bad:#bc4c00;--mark:#0969da}
@@ -26,23 +23,19 @@ h1{font-size:1.4rem;margin:0 0 .2rem}h2{font-size:1.05rem;margin:2rem 0 .5rem}
 .dim{color:var(--dim)}.good{color:var(--good)}.bad{color:var(--bad)}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th,td{text-align:left;padding:.3rem .7rem .3rem 0;border-bottom:1px solid var(--line);
-vertical-align:top}td:first-child{min-width:10rem}td:last-child{min-width:12rem}
-td.n,th.n{text-align:right;white-space:nowrap}
+vertical-align:top}td.n,th.n{text-align:right;white-space:nowrap}
+small{display:block;color:var(--dim);font-weight:400}
+.pictures{display:flex;flex-wrap:wrap;gap:1rem}figure{flex:1 1 380px;margin:0}
+figcaption{font-weight:600}
 svg{width:100%;height:auto}svg text{fill:var(--ink);font-size:12px}svg .dim{fill:var(--dim)}
+svg path{fill:none;stroke:var(--line)}svg .limit{stroke:var(--bad);stroke-dasharray:4 4}
+svg .frontier{stroke:var(--good);stroke-width:1.5}
+circle{fill:var(--mark);stroke:var(--mark);fill-opacity:.25}
+circle.original{fill:var(--ink);stroke:var(--ink)}circle.chosen{fill:var(--good);
+stroke:var(--good);fill-opacity:.8}circle.over,circle.slow{fill:var(--bad);stroke:var(--bad)}
 .tiles{display:flex;flex-wrap:wrap;gap:1.5rem;margin:1.2rem 0}.tiles b{display:block;
 font-size:1.5rem}tr.chosen td{font-weight:600}ul{padding-left:1.2rem}
 """
-
-
-@dataclass(frozen=True)
-class Point:
-    """A model in the picture: drop across, latency up, size as area."""
-
-    name: str
-    latency: float
-    drop: float
-    bytes: int
-    kind: str
 
 
 def page(report: Report) -> str:
@@ -54,7 +47,7 @@ def page(report: Report) -> str:
         f"<title>{name}: gpukit quantize</title><style>{_STYLE}</style></head><body>",
         f"<h1>{name} → {html.escape(report.chosen)}</h1>",
         f'<p class="dim">{html.escape(report.reason)}</p>', _tiles(report),
-        "<h2>Accuracy, latency, size</h2>", frontier(report), _legend(report),
+        "<h2>Accuracy, size, latency</h2>", _pictures(report),
         "<h2>Everything that was tried</h2>", _table(report),
         "<h2>Sizes, memory, cold start</h2>", _sizes(report), _cost(report),
         "<h2>How it was measured</h2>", _method(report), "</body></html>",
@@ -82,132 +75,74 @@ def _tiles(report: Report) -> str:
     ) + "</div>"  # fmt: skip
 
 
-def frontier(report: Report) -> str:
-    """Return the picture as SVG: drop across, latency up, area for the size of the file."""
-    points = _points(report)
-    drops = [p.drop for p in points] + [0.0, report.max_drop]
-    shown = [p for p in points if p.drop <= max(6 * report.max_drop, 0.02)]
-    hidden = len(points) - len(shown)
-    drops = [p.drop for p in shown] + [0.0, report.max_drop]
-    low, high = _widened(min(drops), max(drops))
-    top = max([1.1, *(p.latency for p in shown if p.latency <= 3)]) * 1.08
-    largest = max(p.bytes for p in points)
-
-    def x(drop: float) -> float:
-        return _LEFT + (drop - low) / (high - low) * (_WIDTH - _LEFT - _RIGHT)
-
-    def y(latency: float) -> float:
-        return _HEIGHT - _BOTTOM - min(latency, top) / top * (_HEIGHT - _TOP - _BOTTOM)
-
-    body = [*_axes(x, y, low, high, top), _budget_line(x(report.max_drop))]
-    for p in sorted(shown, key=lambda p: -p.bytes):
-        radius = 4 + 18 * (p.bytes / largest) ** 0.5
-        colour = {"chosen": "--good", "original": "--mark", "good": "--mark"}.get(p.kind, "--bad")
-        body.append(
-            f'<circle cx="{x(p.drop):.1f}" cy="{y(p.latency):.1f}" r="{radius:.1f}" '
-            f'style="fill:var({colour});fill-opacity:{0.75 if p.kind == "chosen" else 0.25};'
-            f'stroke:var({colour})"><title>{html.escape(p.name)}: latency {p.latency:.2f}, drop '
-            f"{p.drop:+.4f}, {p.bytes:,} bytes</title></circle>"
-        )
-    body += _labels([p for p in shown if p.kind in ("chosen", "original")], x, y)
-    note = f"{hidden} candidates with a larger drop are not drawn" if hidden else ""
-    if note:
-        body.append(
-            f'<text class="dim" x="{_WIDTH - _RIGHT}" y="14" text-anchor="end">{note}</text>'
-        )
-    return (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
-        f'aria-label="drop against latency">{"".join(body)}</svg>'
-    )
-
-
-def _points(report: Report) -> list[Point]:
-    found = [Point("original", 1.0, 0.0, report.original.file_bytes, "original")]
-    for c in report.candidates:
-        if c.drop is None or c.bytes is None or c.latency is None:
-            continue
-        kind = "chosen" if c.status == "chosen" else "good" if c.status == "lost" else "bad"
-        found.append(Point(c.name, c.latency.ratio, c.drop.value, c.bytes, kind))
-    return found
-
-
-def _widened(low: float, high: float) -> tuple[float, float]:
-    room = max(high - low, 1e-4) * 0.12
-    return low - room, high + room
-
-
-def _axes(x: object, y: object, low: float, high: float, top: float) -> list[str]:
-    right, bottom = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
-    made = [
-        f'<path d="M{_LEFT} {_TOP}V{bottom}H{right}" style="fill:none;stroke:var(--line)"/>',
-        f'<text class="dim" x="{(_LEFT + right) / 2}" y="{_HEIGHT - 8}" text-anchor="middle">'
-        "drop on the validation split (right is worse)</text>",
-        f'<text class="dim" transform="translate(16 {(_TOP + bottom) / 2}) rotate(-90)" '
-        'text-anchor="middle">latency relative to the original</text>',
+def _pictures(report: Report) -> str:
+    """Return two drawings: what keeps the budget, and of that what is small and fast."""
+    scored = [
+        Point("original", 0.0, 100.0, "original", f"original, {report.original.file_bytes:,} bytes")
     ]
-    for i in range(5):
-        drop, latency = low + (high - low) * i / 4, top * i / 4
-        across, up = _LEFT + (right - _LEFT) * i / 4, bottom - (bottom - _TOP) * i / 4
-        anchor = "end" if i == 4 else "middle"
-        made.append(
-            f'<text class="dim" x="{across:.0f}" y="{bottom + 18}" text-anchor="{anchor}">'
-            f"{drop:+.4f}</text>"
-            f'<text class="dim" x="{_LEFT - 8}" y="{up + 4:.0f}" text-anchor="end">'
-            f"{latency:.2f}</text>"
-        )
-    return made
-
-
-def _budget_line(at: float) -> str:
+    timed = [Point("original", 100.0, report.original_latency.ratio, "original", "original")]
+    for number, c in enumerate(report.candidates, 1):
+        if c.drop is None or c.bytes is None:
+            continue
+        part, kind = 100 * c.bytes / report.original.file_bytes, _kind(c)
+        title = f"{c.name}: drop {c.drop.value:+.4f}, {c.bytes:,} bytes"
+        scored.append(Point(str(number), c.drop.value, part, kind, title))
+        if c.latency is not None:
+            title += f", latency {c.latency.ratio:.2f}"
+            timed.append(Point(str(number), part, c.latency.ratio, kind, title))
+    size = Axis("file, % of the original", lambda v: f"{v:g}")
+    drop = Axis(f"drop in {report.metric}", lambda v: f"{v:g}", max(4 * report.max_drop, 1e-6))
+    of = "the original" if report.baseline == "original" else report.baseline
+    latency = Axis(f"latency relative to {of}", lambda v: f"{v:g}", 2.5)
+    first = scatter(scored, drop, size, limit=report.max_drop)
+    second = scatter(timed, size, latency, best=frontier(timed))
     return (
-        f'<path d="M{at:.1f} {_TOP}V{_HEIGHT - _BOTTOM}" '
-        'style="stroke:var(--bad);stroke-dasharray:4 4"/>'
-        f'<text class="dim" x="{at - 6:.1f}" y="{_TOP + 12}" text-anchor="end">budget</text>'
+        f'<div class="pictures"><figure><figcaption>What keeps the budget</figcaption>{first}'
+        f"</figure><figure><figcaption>Of that, what is small and fast</figcaption>{second}"
+        '</figure></div><p class="dim">Numbers are those of the table. Left and down is better; '
+        "the line joins what nothing beats in both. → is beyond the edge. Only what keeps the "
+        f"budget is timed. Objective: least {html.escape(report.objective)}.</p>"
     )
 
 
-def _labels(points: Sequence[Point], x: object, y: object) -> list[str]:
-    made = []
-    for p in points:
-        across, up = x(p.drop), y(p.latency)  # type: ignore[operator]
-        end = across > _WIDTH * 0.6
-        made.append(
-            f'<text x="{across + (-26 if end else 26):.1f}" y="{up + 4:.1f}" '
-            f'text-anchor="{"end" if end else "start"}">{html.escape(p.name)}</text>'
-        )
-    return made
-
-
-def _legend(report: Report) -> str:
-    return (
-        '<p class="dim">Area is the size of the file. Left of the dashed line is within the '
-        "budget; lower is faster. Only candidates within the budget are timed. "
-        f"Objective: least {html.escape(report.objective)}.</p>"
-    )
+def _kind(c: CandidateResult) -> str:
+    return {"chosen": "chosen", "lost": "kept", "too slow": "slow"}.get(c.status, "over")
 
 
 def _table(report: Report) -> str:
+    of = "original" if report.baseline == "original" else report.baseline
     head = (
-        "<tr><th>candidate</th><th class=n>smaller</th><th class=n>latency</th><th class=n>p50 / "
-        f"p95 / p99 ms</th><th class=n>{html.escape(report.metric)}</th><th class=n>drop (95 %)"
-        "</th><th>what became of it</th></tr>"
+        "<tr><th></th><th>candidate</th><th class=n>smaller</th><th class=n>latency<small>of "
+        f"{html.escape(of)}; p50, p99</small></th><th class=n>{html.escape(report.metric)}"
+        "<small>on validation</small></th><th class=n>drop<small>95 %</small></th>"
+        "<th>what became of it</th></tr>"
     )
-    return f"<table>{head}{''.join(_row(c) for c in report.candidates)}</table>"
+    first = [
+        "<td></td><td>original</td>", _number("1.00x"), _latency(report.original_latency),
+        _number(f"{report.original_score:.4f}"), "<td></td>", "<td></td>",
+    ]  # fmt: skip
+    rows = "".join(_row(number, c) for number, c in enumerate(report.candidates, 1))
+    return f"<table>{head}<tr>{''.join(first)}</tr>{rows}</table>"
 
 
-def _row(c: CandidateResult) -> str:
-    t = c.latency
+def _row(number: int, c: CandidateResult) -> str:
+    drop = c.drop
     cells = [
-        f"<td>{html.escape(c.name)}</td>",
+        f"<td class=n>{number}</td><td>{html.escape(c.name)}</td>",
         _number("" if c.size_ratio is None else f"{c.size_ratio:.2f}x"),
-        _number("" if t is None else f"{t.ratio:.2f}"),
-        _number("" if t is None else f"{t.p50_ms:.3g} / {t.p95_ms:.3g} / {t.p99_ms:.3g}"),
+        _latency(c.latency),
         _number("" if c.score is None else f"{c.score:.4f}"),
-        _number("" if c.drop is None else
-                f"{c.drop.value:+.4f} ({c.drop.low:+.4f} to {c.drop.high:+.4f})"),
+        _number("" if drop is None else f"{drop.value:+.4f}<small>{drop.low:+.4f} to "
+                f"{drop.high:+.4f}</small>"),
         f"<td>{html.escape(c.status)}: {html.escape(c.reason)}</td>",
     ]  # fmt: skip
-    return f'<tr class="{"chosen" if c.status == "chosen" else ""}">{"".join(cells)}</tr>'
+    kind = {"chosen": "chosen", "not tried": "dim", "failed": "dim"}.get(c.status, "")
+    return f'<tr class="{kind}">{"".join(cells)}</tr>'
+
+
+def _latency(one: LatencyResult | None) -> str:
+    return _number("" if one is None else f"{one.ratio:.2f}<small>{one.p50_ms:.3g}, "
+                   f"{one.p99_ms:.3g} ms</small>")  # fmt: skip
 
 
 def _number(text: str) -> str:
@@ -243,7 +178,7 @@ def _seconds(value: float | None) -> str:
 
 
 def _cost(report: Report) -> str:
-    a, b = report.original_cost, report.result_cost
+    a, b = report.baseline_cost, report.result_cost
     if a is None or b is None:
         return ""
     rows = [("per inference", a.per_inference, b.per_inference)]

@@ -342,6 +342,38 @@ def text() -> Made:
     return made, {"word": np.array(["a", "b", "c"] * (ROWS // 3))}
 
 
+def trees() -> Made:
+    """A tree with classes that are text, as scikit-learn's are exported: labels and scores."""
+    made = model_of(
+        [
+            node("TreeEnsembleClassifier", ["x"], ["label", "scores"], domain="ai.onnx.ml",
+                 class_ids=[0, 1], class_nodeids=[1, 2], class_treeids=[0, 0],
+                 class_weights=[1.0, 1.0], classlabels_strings=["no", "yes"],
+                 nodes_falsenodeids=[2, 0, 0], nodes_featureids=[3, 0, 0],
+                 nodes_modes=["BRANCH_LEQ", "LEAF", "LEAF"], nodes_nodeids=[0, 1, 2],
+                 nodes_treeids=[0, 0, 0], nodes_truenodeids=[1, 0, 0],
+                 nodes_values=[0.1, 0.0, 0.0], post_transform="NONE"),
+        ],
+        [value("x", ["n", 8])], [value("label", ["n"], TensorProto.STRING),
+                                 value("scores", ["n", 2])], [],
+    )  # fmt: skip
+    made.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
+    return made, {"x": rows(8)}
+
+
+def one_number() -> Made:
+    """A regression without an axis for its number, and a bias of one element for all channels."""
+    made = model_of(
+        [
+            node("Gemm", ["x", "w1", "c"], ["a"], transB=1, beta=2.0), node("Relu", ["a"], ["b"]),
+            node("ReduceMean", ["b"], ["y"], axes=[1], keepdims=0),
+        ],
+        [value("x", ["n", 32])], [value("y", ["n"])],
+        [weight("w1", 40, 32), weight("c", 1)],
+    )  # fmt: skip
+    return made, {"x": rows(32)}
+
+
 MODELS: dict[str, Callable[[], Made]] = {
     **{f"dense opset {n}": functools.partial(dense, n) for n in (11, 13, 15, 18, 21)},
     **{f"conv opset {n}": functools.partial(conv, n) for n in (11, 13, 17, 20)},
@@ -349,6 +381,7 @@ MODELS: dict[str, Callable[[], Made]] = {
     "if": branches, "loop": loop, "no batch axis": unbatched, "fixed batch": fixed_batch,
     "weights as inputs": old, "shared weight": shared, "functions": functions, "half": half,
     "double": double, "transposed conv": transposed_conv, "detector": detector, "text": text,
+    "trees": trees, "one number": one_number,
 }  # fmt: skip
 
 

@@ -228,5 +228,7 @@ def test_cost_comes_from_throughput() -> None:
 
 def test_the_task_of_an_architecture() -> None:
     assert task_of(["BertForSequenceClassification"]) == "text-classification"
+    assert task_of(["T5ForConditionalGeneration"]) == "text2text-generation"
+    assert task_of(["WhisperForConditionalGeneration"]) == "automatic-speech-recognition"
     assert task_of(["Wav2Vec2ForCTC"]) == "automatic-speech-recognition"
     assert task_of(["BertModel"]) == task_of([]) == "feature-extraction"

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 
 from gpukit.cli.main import main
 from gpukit.errors import UsageError
-from gpukit.quantize import quantize
+from gpukit.quantize import Money, quantize
 from gpukit.quantize.compare import BenchmarkReport, verdict_of_ratio
 from gpukit.quantize.data import Examples
 from gpukit.quantize.results import Report
@@ -96,10 +97,32 @@ def test_a_run_is_proven_and_complete(task: Task, capsys: pytest.CaptureFixture[
     page = (task.out / "report.html").read_text()
     assert "<svg" in page
     assert "http" not in page.replace("http://www.w3.org", "")
+    code = (task.out / "README.md").read_text().split("```python")[1].split("```")[0]
+    said = subprocess.run(
+        [sys.executable, "-c", code], cwd=task.out, capture_output=True, text=True, check=True
+    ).stdout
+    assert said == "[('y', (1, 6))]\n"
     session = open_session(task.out / "model.onnx", 1)
     with np.load(task.folder / "eval.npz") as data:
-        said = session.run(None, {"x": data["x"]})[0].argmax(1)
-        assert (said == data["labels"]).mean() > 0.88
+        classes = session.run(None, {"x": data["x"]})[0].argmax(1)
+        assert (classes == data["labels"]).mean() > 0.88
+
+
+@pytest.mark.e2e
+def test_latency_and_cost_are_relative_to_fp16_where_that_is_the_baseline(task: Task) -> None:
+    report = quantize(
+        task.model, task.out, eval=str(task.folder / "eval.npz"), recipe="w8", baseline="fp16",
+        max_latency_ratio=50, time_limit=LIMIT, money=Money(Decimal(2)),
+    )  # fmt: skip
+    half = next(c.latency for c in report.candidates if c.family == "fp16")
+    assert report.baseline == "FP16"
+    assert half is not None
+    assert half.ratio == half.ratio_high == 1
+    assert report.original_latency.ratio != 1
+    assert report.baseline_cost is not None
+    assert report.baseline_cost.throughput == half.throughput
+    assert "of FP16" in report.reason
+    assert "of FP16" in (task.out / "README.md").read_text()
 
 
 @pytest.mark.e2e
