@@ -10,8 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from gpukit.contract import Env
 from gpukit.ladder import ExitCode
 from gpukit.runtime.checkpoint.agreement import Agreement, Request
+from gpukit.runtime.checkpoint.inspection import list_checkpoints, verify
+from gpukit.runtime.checkpoint.manifest import FOLDER, checkpoint_names
+from gpukit.runtime.store import DirectoryStore
 from tests.runtime.exactness import Executed
 from tests.runtime.pod import Run
 from tests.runtime.test_kill import pod_runs_until
@@ -53,6 +57,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler
 from gpukit import Checkpointer, run_info
 
+def hook():
+    pass
+
 def main(trace, pause=0.0):
     torch.manual_seed(0); torch.set_num_threads(1)
     dist.init_process_group("gloo")
@@ -63,6 +70,7 @@ def main(trace, pause=0.0):
     sampler = DistributedSampler(data, shuffle=True)
     loader = DataLoader(data, batch_size=2, sampler=sampler)
     torch.manual_seed(run_info().rank)  # each rank its own dropout
+    hook()
     ckpt = Checkpointer(model=model, optimizer=optimizer, every_steps=7)
     lines = os.open(trace, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     for epoch in ckpt.epochs(2):
@@ -79,13 +87,22 @@ def main(trace, pause=0.0):
 """
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
+    root = tmp_path_factory.mktemp("undisturbed")
+    run = Run(root, DDP, {"processes": 2, "arguments": {"trace": str(root / "trace")}})
+    try:
+        code, pod = run.run()
+        assert code == 0, pod.output
+        return str(pod.message["result"])
+    finally:
+        run.close()
+
+
 @pytest.mark.e2e
 def test_two_ranks_are_preempted_together_and_resume_exactly(
-    make_run: Callable[..., Run], tmp_path: Path
+    make_run: Callable[..., Run], tmp_path: Path, undisturbed: str
 ) -> None:
-    whole = make_run(DDP, processes=2, arguments={"trace": str(tmp_path / "whole")})
-    code, pod = whole.run()
-    assert code == 0, pod.output
     trace = tmp_path / "trace"
     run = make_run(DDP, processes=2, grace=20, arguments={"trace": str(trace), "pause": 0.003})
     pod = run.start(index=0)
@@ -97,7 +114,86 @@ def test_two_ranks_are_preempted_together_and_resume_exactly(
     code, pod = run.run(index=1)
     assert code == 0, pod.output
     assert min(Executed.read(trace).of(2)) == stopped + 1  # no step lost on either rank
-    first, second = whole.record.result(), run.record.result()
-    assert first is not None
-    assert second is not None
-    assert first.value == second.value
+    assert pod.message["result"] == undisturbed
+
+
+DYING = (
+    DDP
+    + """
+def hook():
+    ctx = context.current()
+    if (ctx.attempt, ctx.rank) == (1, 1):
+        globals()[MOMENT]()
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def with_its_snapshot(handed_over=False):
+    from gpukit.runtime.checkpoint import arena_engine
+    send, steps = arena_engine.send, []
+    def dying(connection, body, handles=()):
+        steps.extend([body["step"]] if "step" in body else [])
+        if handed_over:
+            send(connection, body, handles)
+        if len(steps) == 2:
+            die()
+        if not handed_over:
+            send(connection, body, handles)
+    arena_engine.send = dying
+
+def after_handing_it_over():
+    with_its_snapshot(handed_over=True)
+
+def with_its_first_snapshot():
+    from gpukit.runtime.checkpoint import setup
+    setup.connect = lambda path: die()
+
+def with_half_of_its_part_in_the_store():
+    from gpukit.runtime.checkpoint.commit import Publisher
+    put, steps = Publisher.put_tree, []
+    def dying(self, name, *more):
+        steps.append(name.step)
+        die() if len(steps) == 2 else put(self, name, *more)
+    Publisher.put_tree = dying
+"""
+)
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    ("moment", "snapshot", "whole"),
+    [
+        ("with_its_snapshot", "lazy", 1),
+        ("with_its_first_snapshot", "lazy", 0),
+        ("with_half_of_its_part_in_the_store", "stream", 1),
+        ("after_handing_it_over", "lazy", 2),  # the writer has all parts: it finishes
+    ],
+)
+def test_a_rank_that_dies_in_a_save_leaves_a_whole_checkpoint_or_none(
+    make_run: Callable[..., Run],
+    tmp_path: Path,
+    undisturbed: str,
+    moment: str,
+    snapshot: str,
+    whole: int,
+) -> None:
+    source = DYING.replace("MOMENT", repr(moment))
+    arguments = {"trace": str(tmp_path / "trace"), "pause": 0.02}
+    run = make_run(source, processes=2, arguments=arguments)
+    began = time.monotonic()
+    code, pod = run.run(environ={Env.SNAPSHOT: snapshot})
+    assert code == ExitCode.CRASH, pod.output
+    assert time.monotonic() - began < 60, "nobody waits for a part that cannot come"
+    store = DirectoryStore(run.store)
+    complete = checkpoint_names(store.list(FOLDER))
+    assert len(complete) == whole, "it died in its second save"
+    assert all(
+        verify(store, one).state in ("intact", "incomplete") for one in list_checkpoints(store)
+    )
+    code, pod = run.run(index=0)
+    assert code == 0, pod.output
+    assert "passed over" not in pod.output
+    started = run.record.attempts()[1].progress.start_step
+    assert started == (complete[0].step if complete else 0)
+    assert pod.message["result"] == undisturbed
+    assert {one.state for one in list_checkpoints(store)} == {"complete"}, "scraps are gone"

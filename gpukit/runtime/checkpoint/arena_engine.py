@@ -113,7 +113,11 @@ class ArenaEngine:
 
     def prepare(self, size: int) -> None:
         """Make an arena for about ``size`` bytes, in the background."""
-        if not self._streaming and not self._arena.fits(size):
+        if self._streaming:
+            return
+        if self._writer.world_size > 1:
+            self._work.put(self._connect_early)
+        if not self._arena.fits(size):
             try:
                 self._resize(size)
             except NoRoomError as error:
@@ -316,12 +320,23 @@ class ArenaEngine:
     def _connected(self) -> socket.socket:
         """Return a connection to a writer that knows the arena."""
         if self._connection is None:
-            self._connection = self._connect()
-            self._sent_size = -1
+            self._connection = self._greeted()
         if self._sent_size != self._arena.size:
             send(self._connection, {"size": self._arena.size}, [self._arena.handle])
             self._sent_size = self._arena.size
         return self._connection
+
+    def _greeted(self) -> socket.socket:
+        """Connect to a writer and say whose connection it is: it learns so which ranks are lost."""
+        connection, self._sent_size = self._connect(), -1
+        send(connection, {"rank": self._writer.rank})
+        return connection
+
+    def _connect_early(self) -> None:
+        """Connect before the first save: a rank that dies before it is not waited for."""
+        if self._connection is None:
+            with suppress(OSError):
+                self._connection = self._greeted()
 
     def _hang_up(self) -> None:
         if self._connection is not None:

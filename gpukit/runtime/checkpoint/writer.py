@@ -17,6 +17,7 @@ import socket
 import sys
 import threading
 import time
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -87,13 +88,14 @@ class Service:
         self._writer = Writer(
             settings.run, settings.attempt, settings.pod_uid, 0, settings.world_size
         )
-        self._lost = threading.Event()
+        self._ranks = _Ranks(settings.world_size)
         self._reporting = threading.Lock()
 
     def run(self) -> None:
         """Serve until the lifeline ends and nothing is left to do."""
         settings = self._settings
         if settings.connection is not None:
+            self._ranks.came()
             self._serve(socket.socket(fileno=settings.connection))
             return
         listener = socket.socket(fileno=settings.listener)
@@ -105,15 +107,18 @@ class Service:
                 break
             connection, _ = listener.accept()
             connection.settimeout(None)
+            self._ranks.came()
             thread = threading.Thread(target=self._serve, args=(connection,))
             thread.start()
             threads = [*(t for t in threads if t.is_alive()), thread]
+        self._ranks.no_more()
         for thread in threads:
             thread.join()
 
     def _serve(self, connection: socket.socket) -> None:
         """Serve one rank until it hangs up; or, after the lifeline's end, until it is silent."""
         memory: mmap.mmap | None = None
+        rank: int | None = None
         handles = [h for h in (connection.fileno(), self._settings.lifeline) if h is not None]
         try:
             while True:
@@ -125,12 +130,14 @@ class Service:
                     return
                 if frame.handles:
                     memory = _mapped(frame)
+                elif "step" not in frame.body:
+                    rank = self._ranks.named(int(frame.body["rank"]))
                 else:
                     self._answer(connection, Request(**frame.body), memory)
         except OSError:
             return  # it died in the middle of a word
         finally:
-            self._lost.set()  # for good: a rank that comes back brings a new attempt
+            self._ranks.left(rank)
             connection.close()
 
     def _answer(
@@ -153,7 +160,7 @@ class Service:
         with memoryview(memory) as data:
             size = publisher.put_rank(request.name, request.rank, request.tree, data, request.size)
         if request.rank == 0:
-            size = publisher.commit(request.name, request.policy, self._lost.is_set)
+            size = publisher.commit(request.name, request.policy, self._ranks.lost)
         seconds = time.monotonic() - request.began
         return {"event": "durable", "step": request.step, "bytes": size, "seconds": seconds}
 
@@ -175,6 +182,54 @@ class Service:
         with self._reporting, suppress(OSError):
             while line:
                 line = line[os.write(self._settings.report, line) :]
+
+
+class _Ranks:
+    """Which ranks can still hand over their part of a checkpoint.
+
+    Args:
+        world_size: ranks that make up a checkpoint.
+    """
+
+    def __init__(self, world_size: int) -> None:
+        self._world = world_size
+        self._nameless = 0  # connections that have not said yet whose they are
+        self._live: Counter[int] = Counter()
+        self._seen: set[int] = set()
+        self._complete = False
+        self._lock = threading.Lock()
+
+    def came(self) -> None:
+        """Take note of a connection."""
+        with self._lock:
+            self._nameless += 1
+
+    def named(self, rank: int) -> int:
+        """Take note of whose connection one is."""
+        with self._lock:
+            self._nameless -= 1
+            self._live[rank] += 1
+            self._seen.add(rank)
+        return rank
+
+    def left(self, rank: int | None) -> None:
+        """Take note that a connection, of that rank or of none yet, has ended."""
+        with self._lock:
+            if rank is None:
+                self._nameless -= 1
+            else:
+                self._live[rank] -= 1
+
+    def no_more(self) -> None:
+        """Take note that nobody will connect any more."""
+        self._complete = True
+
+    def lost(self) -> bool:
+        """Tell whether a rank is gone for good: a rank that comes back brings a new attempt."""
+        with self._lock:
+            gone = [rank for rank in range(self._world) if not self._live[rank]]
+            never = self._complete and not self._nameless
+            return any(rank in self._seen or never for rank in gone)
 
 
 def _mapped(frame: Frame) -> mmap.mmap:
