@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -59,9 +60,9 @@ class Pod:
     def output(self) -> str:
         return self._text
 
-    def wait_for(self, text: str) -> None:
+    def wait_for(self, text: str, times: int = 1) -> None:
         with self._change:
-            seen = self._change.wait_for(lambda: text in self._text, PATIENCE)
+            seen = self._change.wait_for(lambda: self._text.count(text) >= times, PATIENCE)
         assert seen, f"{text!r} never came:\n{self._text}"
 
     def wait(self) -> int:
@@ -114,9 +115,10 @@ class Run:
         *,
         index: int | None = 0,
         environ: dict[str, str] | None = None,
+        inside: Sequence[str] = (),
         **task: Any,
     ) -> Pod:
-        """Start a pod with that completion index."""
+        """Start a pod with that completion index; ``inside`` of another command."""
         number = len(self.pods) + 1
         work = self.root / f"work-{number}"
         source = work / "code" / "src"
@@ -128,7 +130,7 @@ class Run:
         task_file.write_text(json.dumps({"format": 1, **asdict(whole)}), encoding="utf-8")
         pod = Pod(
             subprocess.Popen(
-                [sys.executable, "-u", "-m", "gpukit.runtime"],
+                [*inside, sys.executable, "-u", "-m", "gpukit.runtime"],
                 env=self._environ(number, work, index, environ or {}),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

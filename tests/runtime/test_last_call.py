@@ -40,7 +40,8 @@ class Data(Dataset):
 
 def main(where, how="in Python", slow=False):
     global place, kind, seen
-    place, kind, seen = where, how, []
+    place = where if isinstance(where, str) else where[run_info().rank]
+    kind, seen = how, []
     torch.manual_seed(0); torch.set_num_threads(1)
     model = nn.Linear(4, 2)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
@@ -102,6 +103,33 @@ def test_what_stands_is_saved_and_what_has_moved_on_is_not(
     assert "at a safe point" in pod.message["reason"]
     code, second = run.run(index=1)
     assert code == 0, second.output
+    assert run.record.attempts()[1].progress.start_step == saved
+    assert second.message["result"] == {"sha256": undisturbed, "steps": 20}
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    ("where", "saved"),
+    [
+        (["evaluation", "evaluation"], 10),
+        (["evaluation", "loading"], 0),  # they stand at different steps
+        (["evaluation", "after the scheduler's step"], 0),  # one has moved on
+    ],
+)
+def test_ranks_save_what_all_of_them_stand_at(
+    make_run: MakeRun, undisturbed: str, where: list[str], saved: int
+) -> None:
+    slow = "loading" in where
+    run = make_run(SOURCE, arguments={"where": where, "slow": slow}, grace=8, processes=2)
+    pod = run.start(index=0)
+    pod.wait_for("lingering", times=2)
+    pod.terminate()
+    assert pod.wait() == (75 if saved else 76), pod.output
+    assert pod.message["durable_step"] == saved
+    assert "at a safe point" in pod.message["reason"]
+    code, second = run.run(index=1)
+    assert code == 0, second.output
+    assert "passed over" not in second.output
     assert run.record.attempts()[1].progress.start_step == saved
     assert second.message["result"] == {"sha256": undisturbed, "steps": 20}
 

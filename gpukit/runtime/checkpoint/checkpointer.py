@@ -260,14 +260,18 @@ class Checkpointer:
 
     def _come_to_rest(self) -> None:
         """Remember what training is now; see :mod:`.rest`."""
-        if self._ctx is None or self._ctx.world_size > 1:
+        if self._ctx is None:
             return
         began = time.monotonic()
         self._rest = RestPoint(self._capture())
         self._rest_cost = time.monotonic() - began
 
     def _last_resort(self) -> None:
-        """Save the last safe point before leaving from within a step or an evaluation."""
+        """Save the last safe point before leaving from within a step or an evaluation.
+
+        With several ranks each decides for itself: parts of different steps, or fewer parts than
+        ranks, never become a checkpoint.
+        """
         rest = self._rest
         if self._saves is None or rest is None or not rest.stands(self._registry.capture):
             return

@@ -5,6 +5,10 @@ is longer than the grace period. What a checkpoint of the last safe point needs 
 still, if nothing has changed it since: the weights are where they were, at the same version (each
 in-place operation raises a tensor's version), and so is all other state. Else nothing is saved,
 and the newest durable checkpoint counts.
+
+Several ranks need no word with each other for it, which a rank inside of a collective operation
+could not answer: each hands over its part of its own last safe point, under the name of that step,
+and the parts become a checkpoint if all of them are there.
 """
 
 from __future__ import annotations
