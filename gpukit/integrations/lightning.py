@@ -22,22 +22,25 @@ epoch for its end (``self.log(..., on_epoch=True)``) before the interruption.
 from __future__ import annotations
 
 import signal
-import time
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
 from gpukit.runtime.checkpoint import rng
 from gpukit.runtime.checkpoint.loader import source_of
 from gpukit.runtime.context import current
 
-from .saver import Saver, packed, unpacked
+from .saver import Saver, packed, say, shared_folder, unpacked, why_not_kept
 
 __all__ = ["GpukitCallback"]
 
 _FILE = "lightning.ckpt"
+_WHOLE = (DDPStrategy, SingleDeviceStrategy)  # each rank has all of the model
 _RESUMED_INSIDE = "You're resuming from a checkpoint that ended before the epoch ended"
 
 
@@ -59,6 +62,7 @@ class GpukitCallback(Callback):  # type: ignore[misc]
         self._saver = Saver(every, every_steps, keep)
         self._loaded: dict[str, Any] | None = None
         self._loader: _Loader | None = None
+        self._why_not = ""
 
     def resume(self) -> str | None:
         """Return the file to give to ``Trainer.fit`` as ``ckpt_path``; None without a checkpoint.
@@ -69,9 +73,15 @@ class GpukitCallback(Callback):  # type: ignore[misc]
         loaded = self._saver.load()
         if loaded is None:
             return None
-        self._loaded = loaded.state
-        folder = self._saver.work / f"resume-{self._saver.rank}"
-        return str(unpacked(loaded.state["files"], folder) / _FILE)
+        self._loaded = state = loaded.state
+
+        def write(folder: Path) -> None:
+            if "files" in state:
+                unpacked(state["files"], folder)
+            else:
+                torch.save(state["checkpoint"], folder / _FILE)
+
+        return str(shared_folder(self._saver.resume_folder, self._saver.rank, write) / _FILE)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Take SIGTERM back, which Lightning answers with exit code 0, and look at the loader."""
@@ -80,6 +90,7 @@ class GpukitCallback(Callback):  # type: ignore[misc]
             return
         signal.signal(signal.SIGTERM, ctx.on_sigterm)
         warnings.filterwarnings("ignore", message=_RESUMED_INSIDE)
+        self._saver.watch(pl_module, trainer.optimizers)
         self._watch(trainer)
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
@@ -105,7 +116,8 @@ class GpukitCallback(Callback):  # type: ignore[misc]
         if combined is None or any(isinstance(one, _Loader) for one in combined.flattened):
             return
         inner = combined.flattened
-        self._loader = _Loader(inner[0], self._loaded, lambda: self._safe_point(trainer))
+        begins = self._saver.schedule.step_begins
+        self._loader = _Loader(inner[0], self._loaded, begins, lambda: self._safe_point(trainer))
         self._loader.positioned = len(inner) == 1
         self._loaded = None
         combined.reset()
@@ -113,26 +125,43 @@ class GpukitCallback(Callback):  # type: ignore[misc]
         iter(trainer.fit_loop._data_fetcher)
 
     def _safe_point(self, trainer: Any) -> None:
+        self._saver.step_ends()
         batch = trainer.fit_loop.epoch_loop.batch_progress.current.completed
         if not batch or batch % trainer.accumulate_grad_batches:
             return
         saver, step = self._saver, int(trainer.global_step)
-        saver.schedule.step_ends()
         action = saver.decide(step)
-        if action is not None and (action == "save" or saver.worthwhile(step)):
-            self._save(trainer, step, batch)
-        if action == "stop":
+        if action == "save":
+            saver.begin(step, lambda: self._capture(trainer, batch))
+        elif action == "stop":
+            saver.last(step, lambda: self._capture(trainer, batch))
             saver.leave(step)
 
-    def _save(self, trainer: Any, step: int, batch: int) -> None:
-        began = time.monotonic()
-        path = self._saver.work / _FILE
-        trainer.save_checkpoint(path, weights_only=False)
-        files = {_FILE: packed(path)} if self._saver.rank == 0 else {}
-        state = {"files": files, "rng": rng.capture(), "loader": self._position(batch)}
-        self._saver.save(step, state, began)
-        if self._saver.rank == 0:
-            path.unlink()
+    def _capture(self, trainer: Any, batch: int) -> dict[str, Any]:
+        """Return what Lightning would write, its tensors live; or what it has written."""
+        dump = self._dump(trainer)
+        if dump is None:
+            path = self._saver.work / _FILE
+            trainer.save_checkpoint(path, weights_only=False)
+            state = {"files": {_FILE: packed(path)} if self._saver.rank == 0 else {}}
+            if self._saver.rank == 0:
+                path.unlink()
+        else:
+            state = {"checkpoint": dump if self._saver.rank == 0 else {}}
+        return {**state, "rng": rng.capture(), "loader": self._position(batch)}
+
+    def _dump(self, trainer: Any) -> dict[str, Any] | None:
+        """Return Lightning's checkpoint from memory; None where only Lightning can write it."""
+        why = "" if type(trainer.strategy) in _WHOLE else "the model is in parts"
+        if not why:
+            dump: dict[str, Any] = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+            why = why_not_kept(dump)
+            if not why:
+                return dump
+        if why != self._why_not:
+            self._why_not = why
+            say(f"Lightning writes each checkpoint, and training waits for it: {why}")
+        return None
 
     def _position(self, batch: int) -> dict[str, Any]:
         return {} if self._loader is None else self._loader.position(batch)
@@ -151,15 +180,18 @@ class _Loader:
     Args:
         inner: the loader that Lightning made.
         resumed: the state of the checkpoint that is resumed; None at the beginning.
+        begins: called when a batch is handed out.
         between: called when the next batch is asked for, before it is loaded.
     """
 
     positioned = True
 
     def __init__(
-        self, inner: Any, resumed: dict[str, Any] | None, between: Callable[[], None]
-    ) -> None:
+        self, inner: Any, resumed: dict[str, Any] | None, begins: Callable[[], None],
+        between: Callable[[], None],
+    ) -> None:  # fmt: skip
         self._inner = inner
+        self._begins = begins
         self._between = between
         self._resumed = resumed
         self._began: dict[str, Any] = {}
@@ -181,6 +213,7 @@ class _Loader:
     def __iter__(self) -> Iterator[Any]:
         resumed, self._resumed = self._resumed, None
         for batch in self._batches(resumed):
+            self._begins()
             yield batch
             self._between()
 

@@ -1,26 +1,32 @@
-"""What the callbacks for other frameworks share: a framework's own files, kept as checkpoints."""
+"""What the callbacks for other frameworks share: when to save, how, and what comes back."""
 
 from __future__ import annotations
 
 import shutil
 import sys
 import time
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpukit.errors import StoreError
+from gpukit.errors import CheckpointError
 from gpukit.runtime.checkpoint.agreement import Request
-from gpukit.runtime.checkpoint.engine import FencedError, Loaded
+from gpukit.runtime.checkpoint.codec import Tensors, encode
+from gpukit.runtime.checkpoint.engine import Loaded, Stable
 from gpukit.runtime.checkpoint.metrics import Metrics
+from gpukit.runtime.checkpoint.saves import Saves
 from gpukit.runtime.checkpoint.schedule import Schedule
 from gpukit.runtime.checkpoint.setup import open_agreement, open_engine
+from gpukit.runtime.checkpoint.state import Registry
 from gpukit.runtime.context import Preempted, current
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Saver", "packed", "unpacked"]
+__all__ = ["Saver", "packed", "say", "shared_folder", "unpacked", "why_not_kept"]
+
+_POLL = 0.02
+_PATIENCE = 600.0  # for rank 0 to write what all ranks read
 
 
 class Saver:
@@ -37,10 +43,13 @@ class Saver:
         self, every: str | float | None = None, every_steps: int | None = None, keep: int = 2
     ) -> None:
         self._ctx = current()
-        self._engine = open_engine(self._ctx, None, keep, stream=True)
-        self._agreement = open_agreement(self._ctx)
-        self._saved_step: int | None = None
         self.schedule = Schedule(self._ctx, every, every_steps)
+        self._engine = open_engine(self._ctx, None, keep)
+        self._saves = (
+            None if self._engine is None else Saves(self._ctx, self._engine, self.schedule)
+        )
+        self._agreement = open_agreement(self._ctx)
+        self._registry: Registry | None = None
         self.metrics = Metrics(self._ctx)
         if self._ctx is not None:
             self._ctx.checkpointing = True
@@ -62,6 +71,12 @@ class Saver:
         return self._ctx.work if self._ctx is not None else Path()
 
     @property
+    def resume_folder(self) -> Path:
+        """Where this attempt writes what a framework resumes from."""
+        attempt = self._ctx.attempt if self._ctx is not None else 0
+        return self.work / f"resume-{attempt}"
+
+    @property
     def rank(self) -> int:
         """Rank of this process."""
         return self._ctx.rank if self._ctx is not None else 0
@@ -72,52 +87,68 @@ class Saver:
         Raises:
             CheckpointError: there are checkpoints, but none is intact.
         """
-        if self._engine is None or self._ctx is None:
+        if self._engine is None or self._saves is None or self._ctx is None:
             return None
         loaded = self._engine.load_newest()
-        self._saved_step = loaded.name.step if loaded is not None else None
-        seconds = loaded.seconds if loaded is not None else 0.0
-        self._ctx.send({"event": "restored", "step": self._saved_step or 0, "seconds": seconds})
+        for skipped in loaded.skipped if loaded is not None else ():
+            say(f"passed over a checkpoint: {skipped}")
+        step, seconds = (0, 0.0) if loaded is None else (loaded.name.step, loaded.seconds)
+        if loaded is not None:
+            self._saves.restored(step)
+        self._ctx.send({"event": "restored", "step": step, "seconds": seconds})
         return loaded
 
+    def watch(self, model: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+        """Learn which tensors only an optimizer changes; its steps wait for copies from now on."""
+        if self._engine is None or self._registry is not None:
+            return
+        named = {f"optimizer-{i}": optimizer for i, optimizer in enumerate(optimizers)}
+        self._registry = Registry({"model": model, **named})
+        self._engine.prepare(self._registry.expected_bytes() if self.rank == 0 else 0)
+        self._registry.before_steps(self._engine)
+
+    def step_ends(self) -> None:
+        """Take note that a step has ended."""
+        self.schedule.step_ends(saving=self._saves is not None and self._saves.in_flight)
+
     def decide(self, step: int) -> Request | None:
-        """Return what all ranks do at this safe point: save, stop, or go on."""
+        """Return what all ranks do at this safe point: save, stop, or go on.
+
+        Raises:
+            FencedError: a newer attempt of the run has begun.
+        """
+        if self._saves is None:
+            return None
+        self._saves.collect()
         request: Request | None = None
         if self.stopping:
             request = "stop"
-        elif self.schedule.due(step, fresh=self._saved_step != step):
+        elif self._saves.wanted(step):
             request = "save"
         return self._agreement.at(step, request)
 
+    def begin(self, step: int, capture: Callable[[], dict[str, Any]]) -> None:
+        """Begin to save what ``capture`` returns as the checkpoint of ``step``."""
+        if self._saves is not None and self._ctx is not None:
+            with self._ctx.busy():
+                stable = Stable() if self._registry is None else self._registry.stable()
+                state = capture()  # once, also where the save has to wait: ranks may meet in it
+                self._saves.begin(step, lambda: state, stable)
+
+    def last(self, step: int, capture: Callable[[], dict[str, Any]]) -> None:
+        """Save before leaving, where it is of use and fits into what is left of the grace."""
+        if self._saves is not None and self._ctx is not None and self.worthwhile(step):
+            with self._ctx.busy():
+                self._saves.last(step, capture())
+
     def worthwhile(self, step: int) -> bool:
         """Tell whether a last save is of use: not yet saved, and there is time for it."""
-        return self._saved_step != step and (not self._alone or self.schedule.fits())
-
-    def save(self, step: int, state: dict[str, Any], began: float) -> bool:
-        """Make ``state`` durable; a store that fails leaves training alone. Tell whether it did.
-
-        Args:
-            step: steps made.
-            state: what to keep.
-            began: ``time.monotonic()`` when the framework began to write its part.
-        """
-        if self._engine is None or self._ctx is None:
+        if self._saves is None:
             return False
-        self.schedule.began()
-        try:
-            with self._ctx.busy():
-                saved = self._engine.save(step, state)
-                seconds = time.monotonic() - began
-                self._ctx.send({"event": "durable", **asdict(saved)})
-        except FencedError:
-            raise
-        except (OSError, StoreError) as error:
-            print(f"gpukit: checkpoint of step {step} failed: {error}", file=sys.stderr)
-            self._ctx.send({"event": "save-failed", "step": step, "message": str(error)})
+        self._saves.settle()
+        if self._saves.durable == step:
             return False
-        self._saved_step = step
-        self.schedule.durable(seconds, seconds)
-        return True
+        return self._saves.durable is None or not self._agreement.alone or self.schedule.fits()
 
     def leave(self, step: int) -> None:
         """End the user's function; the supervisor leaves with the code for the next attempt."""
@@ -125,9 +156,14 @@ class Saver:
             self._ctx.send({"event": "stopped", "step": step})
         raise Preempted
 
-    @property
-    def _alone(self) -> bool:
-        return self._ctx is None or self._ctx.world_size == 1
+
+def why_not_kept(state: Any) -> str:
+    """Return what in ``state`` a checkpoint cannot hold as it is; "" where there is nothing."""
+    try:
+        encode(state, Tensors(), "")
+    except CheckpointError as error:
+        return error.message
+    return ""
 
 
 def packed(path: Path) -> torch.Tensor:
@@ -138,12 +174,44 @@ def packed(path: Path) -> torch.Tensor:
     return torch.frombuffer(data or bytearray(1), dtype=torch.uint8)[: len(data)]
 
 
-def unpacked(files: dict[str, Any], folder: Path) -> Path:
-    """Write files of a checkpoint into a folder of their own, and return it."""
-    if folder.exists():
-        shutil.rmtree(folder)
+def unpacked(files: Mapping[str, Any], folder: Path) -> None:
+    """Write files of a checkpoint into a folder."""
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content.numpy().tobytes())
+
+
+def shared_folder(folder: Path, rank: int, write: Callable[[Path], None]) -> Path:
+    """Return a folder that rank 0 fills and all ranks of the pod read.
+
+    No process group is needed: frameworks make theirs later.
+
+    Args:
+        folder: where it appears, complete.
+        rank: of this process.
+        write: fills the folder that it is given; called on rank 0.
+
+    Raises:
+        CheckpointError: rank 0 did not fill it.
+    """
+    if rank == 0:
+        part = folder.with_name(f".{folder.name}")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        write(part)
+        return part.rename(folder)
+    end = time.monotonic() + _PATIENCE
+    while not folder.is_dir():
+        if time.monotonic() > end:
+            raise CheckpointError(
+                "rank-missing", f"rank 0 did not restore within {_PATIENCE:.0f} s",
+                "look for its words in the log",
+            )  # fmt: skip
+        time.sleep(_POLL)
     return folder
+
+
+def say(text: str) -> None:
+    """Tell a person something, on stderr."""
+    print(f"gpukit: {text}", file=sys.stderr, flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -49,16 +50,17 @@ class Model(pl.LightningModule):
             while not context.current().stop_requested:
                 time.sleep(0.01)
 
-def main(with_interruptions, workers, accumulate):
+def main(with_interruptions, workers=0, accumulate=1, devices=1):
     global interrupted
     interrupted = with_interruptions
     pl.seed_everything(0); torch.set_num_threads(1)
     model = Model()
     ckpt = GpukitCallback(every_steps=2)
     trainer = pl.Trainer(
-        max_epochs=3, callbacks=[ckpt], accelerator="cpu", devices=1, logger=False,
+        max_epochs=3, callbacks=[ckpt], accelerator="cpu", devices=devices, logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         accumulate_grad_batches=accumulate, val_check_interval=0.5,
+        strategy="ddp" if devices > 1 else "auto",
     )
     loader = DataLoader(Noisy(), batch_size=8 // accumulate, shuffle=True, num_workers=workers)
     trainer.fit(model, loader, DataLoader(Noisy(), batch_size=16), ckpt_path=ckpt.resume())
@@ -81,10 +83,62 @@ def test_lightning_goes_on_exactly_after_sigterm_and_sigkill(
     codes: list[tuple[int, Pod]] = [run.run(index=i) for i in range(4)]
     expected = [ExitCode.PREEMPTED, ExitCode.CRASH, ExitCode.PREEMPTED, ExitCode.FINISHED]
     assert [code for code, _ in codes] == expected, codes[-1][1].output
-    starts = [a.progress.start_step for a in run.record.attempts()]
-    assert starts == [0, 4, 10, 13]  # the kill costs a step, SIGTERM none
+    attempts = run.record.attempts()
+    starts = [a.progress.start_step for a in attempts]
+    killed = starts.pop(2)
+    assert starts == [0, 4, 13], "SIGTERM costs no step"
+    assert killed == attempts[1].progress.durable_step
+    assert 4 <= killed <= 10, "saved at 6, 8 and 10; one is in flight, the next waits for it"
     first, second = run.record.result(), whole.record.result()
     assert first is not None
     assert second is not None
     assert first.value == second.value
     assert first.value["steps"] == 18
+    assert "training waits for it" not in pod.output
+
+
+def test_two_ranks_of_lightning_stop_at_one_step_and_resume_exactly(
+    make_run: Callable[..., Run],
+) -> None:
+    arguments = {"with_interruptions": False, "devices": 2}
+    whole = make_run(SOURCE, arguments=arguments, processes=2)
+    code, pod = whole.run()
+    assert code == 0, pod.output
+    source = SOURCE.replace(
+        "        torch.rand(3)",
+        """        print("passes", self.global_step, flush=True)
+        time.sleep(0.05)
+        torch.rand(3)""",
+    )
+    run = make_run(source, arguments=arguments, processes=2, grace=30)
+    first = run.start(index=0)
+    first.wait_for("passes 5")
+    first.terminate()
+    assert first.wait() == ExitCode.PREEMPTED, first.output
+    stopped = max(map(int, re.findall(r"passes (\d+)", first.output)))
+    assert first.output.count(f"passes {stopped}\n") == 2, "both ranks made that step"
+    assert first.message["durable_step"] == stopped
+    code, second = run.run(index=1)
+    assert code == 0, second.output
+    assert run.record.attempts()[1].progress.start_step == stopped
+    assert second.message["result"] == pod.message["result"]
+
+
+def test_what_is_no_plain_value_is_written_by_lightning(make_run: Callable[..., Run]) -> None:
+    source = SOURCE.replace(
+        "    def training_step(",
+        """    def on_save_checkpoint(self, checkpoint):
+        checkpoint["path"] = Path("/somewhere")
+    def on_load_checkpoint(self, checkpoint):
+        print("loaded", checkpoint["path"], flush=True)
+    def training_step(""",
+    ).replace("ckpt_path=ckpt.resume())", "ckpt_path=ckpt.resume(), weights_only=False)")
+    run = make_run(source, arguments={"with_interruptions": True}, grace=30)
+    code, pod = run.run(index=0)
+    assert code == ExitCode.PREEMPTED, pod.output
+    assert ".path is a pathlib." in pod.output
+    assert pod.output.count("training waits for it") == 1
+    code, pod = run.run(index=1)
+    assert code == ExitCode.CRASH
+    assert "loaded /somewhere" in pod.output
+    assert run.record.attempts()[1].progress.start_step == 4

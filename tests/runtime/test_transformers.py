@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -40,7 +41,7 @@ class Interrupt(GpukitCallback):
                 time.sleep(0.01)
         super().on_step_end(args, state, control, **kwargs)
 
-def main(with_interruptions):
+def main(with_interruptions, options={}):
     global interrupted
     interrupted = with_interruptions
     torch.manual_seed(0); torch.set_num_threads(1)
@@ -51,7 +52,8 @@ def main(with_interruptions):
         model=BertForSequenceClassification(config), callbacks=[ckpt], train_dataset=Pace(),
         args=TrainingArguments(output_dir=str(Path(os.environ["GPUKIT_WORK"]) / "hf"), seed=3,
             per_device_train_batch_size=4, num_train_epochs=2, learning_rate=1e-3,
-            save_strategy="no", report_to=[], disable_tqdm=True, use_cpu=True))
+            **{"save_strategy": "no", **options}, report_to=[], disable_tqdm=True, use_cpu=True),
+        eval_dataset=Pace() if options.get("eval_strategy") else None)
     start = ckpt.resume()
     trainer.train(resume_from_checkpoint=start)
     h = hashlib.sha256()
@@ -61,17 +63,32 @@ def main(with_interruptions):
 """
 
 
+PASSES = (
+    "        super().on_step_end(",
+    """        print("passes", state.global_step, flush=True)
+        time.sleep(0.05)
+        super().on_step_end(""",
+)
+BUSY = {"logging_steps": 3, "eval_strategy": "steps", "eval_steps": 14, "save_strategy": "steps",
+        "save_steps": 8}  # fmt: skip
+"""Saves at steps with nothing else, with a log, with an evaluation (the last SIGTERM too)."""
+
+
 def test_a_trainer_goes_on_exactly_after_sigterm_and_sigkill(make_run: Callable[..., Run]) -> None:
-    whole = make_run(SOURCE, arguments={"with_interruptions": False})
+    whole = make_run(SOURCE, arguments={"with_interruptions": False, "options": BUSY})
     code, pod = whole.run()
     assert code == 0, pod.output
-    run = make_run(SOURCE, arguments={"with_interruptions": True}, retries=1, grace=30)
+    arguments = {"with_interruptions": True, "options": BUSY}
+    run = make_run(SOURCE, arguments=arguments, retries=1, grace=30)
     codes: list[tuple[int, Pod]] = [run.run(index=i) for i in range(4)]
     expected = [ExitCode.PREEMPTED, ExitCode.CRASH, ExitCode.PREEMPTED, ExitCode.FINISHED]
     assert [code for code, _ in codes] == expected, codes[-1][1].output
     attempts = run.record.attempts()
     starts = [a.progress.start_step for a in attempts]
-    assert starts == [0, 7, 10, 14]  # the kill at 11 costs one step, SIGTERM none
+    killed = starts.pop(2)
+    assert starts == [0, 7, 14], "SIGTERM costs no step"
+    assert killed == attempts[1].progress.durable_step
+    assert 7 <= killed <= 10, "saved at 8 and 10; one is in flight, the next waits for it"
     assert attempts[1].cause is Cause.CRASH
     first, second = run.record.result(), whole.record.result()
     assert first is not None
@@ -80,3 +97,26 @@ def test_a_trainer_goes_on_exactly_after_sigterm_and_sigkill(make_run: Callable[
     assert first.value["steps"] == 24
     names = checkpoint_names(DirectoryStore(run.store).list(FOLDER))
     assert 1 <= len(names) <= 3  # the one that was resumed from is kept too
+    assert "training waits for it" not in pod.output
+
+
+def test_two_ranks_of_a_trainer_stop_at_one_step_and_resume_exactly(
+    make_run: Callable[..., Run],
+) -> None:
+    arguments = {"with_interruptions": False}
+    whole = make_run(SOURCE, arguments=arguments, processes=2)
+    code, pod = whole.run()
+    assert code == 0, pod.output
+    source = SOURCE.replace(*PASSES)
+    run = make_run(source, arguments=arguments, processes=2, grace=30)
+    first = run.start(index=0)
+    first.wait_for("passes 5")
+    first.terminate()
+    assert first.wait() == ExitCode.PREEMPTED, first.output
+    stopped = max(map(int, re.findall(r"passes (\d+)", first.output)))
+    assert first.output.count(f"passes {stopped}\n") == 2, "both ranks made that step"
+    assert first.message["durable_step"] == stopped
+    code, second = run.run(index=1)
+    assert code == 0, second.output
+    assert run.record.attempts()[1].progress.start_step == stopped
+    assert second.message["result"] == pod.message["result"]

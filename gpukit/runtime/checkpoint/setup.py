@@ -39,22 +39,15 @@ _started: list[int] = []  # writers outside of a run, until they are reaped
 
 
 def open_engine(
-    ctx: Context | None,
-    directory: Any,
-    keep: int,
-    keep_every: float = 0.0,
-    *,
-    stream: bool = False,
+    ctx: Context | None, directory: Any, keep: int, keep_every: float = 0.0
 ) -> Engine | None:
     """Return the engine of the run, or of ``directory`` outside of one; None without either.
-
-    With ``stream``, what is saved goes to the store without a snapshot: the caller has made one.
 
     Raises:
         CheckpointError: GPUKIT_SNAPSHOT has no meaning.
         StoreError: the store cannot be used.
     """
-    mode = "stream" if stream else _mode()
+    mode = _mode()
     if ctx is not None:
         writer = Writer(ctx.task.run, ctx.attempt, ctx.pod_uid, ctx.rank, ctx.world_size)
         numbers, link = _numbers, _run_writer(ctx)
