@@ -1,10 +1,12 @@
 """Kill a training at random moments, start it again, and compare the end with an undisturbed one.
 
-    python -m tests.runtime.chaos KILLS [--seed N] [--without PART] [--root FOLDER]
+    python -m tests.runtime.chaos KILLS [--seed N] [--without all | PART] [--root FOLDER]
 
 One process imports torch, and each attempt is a fork of it: a thousand of them take minutes.
 A victim is the trainer alone, whose writer then finishes, or all of it, as when a node is lost. At
 least six of ten kills fall into a save. Prints one line of JSON, and what was wrong.
+
+``--without`` takes a part of the restore out, to see that this is noticed; ``all``: each in turn.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ from gpukit.runtime.processes import become_reaper, descendants
 from gpukit.runtime.store import DirectoryStore
 from tests.runtime.exactness import PATCHES
 
-EPOCHS, PER_EPOCH, EVERY = 2, 60, 2
+EPOCHS, PER_EPOCH, EVERY = 30, 4, 2
 STEPS = EPOCHS * PER_EPOCH
 _FIELDS = struct.Struct("<qqq")  # a save is in flight, safe points passed, step of the restore
 
@@ -62,6 +64,7 @@ class Report:
     restores: int = 0
     redone: int = 0
     problems: list[str] = field(default_factory=list)
+    noticed: list[str] = field(default_factory=list)  # parts without which the weights differed
 
 
 def train(folder: Path, board: mmap.mmap, pause: float) -> str:
@@ -72,8 +75,9 @@ def train(folder: Path, board: mmap.mmap, pause: float) -> str:
         nn.Linear(64, 600), nn.Dropout(0.2), nn.Linear(600, 600), nn.Linear(600, 1)
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)
-    loader = DataLoader(Noisy(), batch_size=4, shuffle=True)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+    generator = torch.Generator().manual_seed(0)
+    loader = DataLoader(Noisy(), batch_size=4, shuffle=True, generator=generator)
     fly = ArenaEngine._fly
 
     def flying(self: ArenaEngine, flight: Any) -> None:
@@ -93,9 +97,9 @@ def train(folder: Path, board: mmap.mmap, pause: float) -> str:
             optimizer.zero_grad()
             model(x).square().mean().backward()
             optimizer.step()
+            scheduler.step()
             board[8:16] = struct.pack("<q", ckpt.step + 1)
             time.sleep(pause)
-        scheduler.step()
     parts = [t.numpy().tobytes() for t in model.state_dict().values()]
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
@@ -103,8 +107,8 @@ def train(folder: Path, board: mmap.mmap, pause: float) -> str:
 class Chaos:
     """Runs attempts and kills them."""
 
-    def __init__(self, root: Path, seed: int, pause: float) -> None:
-        self.root = root
+    def __init__(self, seed: int, pause: float) -> None:
+        self.without = "none"
         self.chance = random.Random(seed)
         self.pause = pause
         self.report = Report()
@@ -118,6 +122,7 @@ class Chaos:
             return pid
         try:
             setup._started.clear()
+            exec(PATCHES[self.without], {})
             (folder / "weights").write_text(train(folder, self.board, self.pause))
         except BaseException:
             (folder / "traceback").write_text(traceback.format_exc())
@@ -153,6 +158,21 @@ class Chaos:
                 self.report.problems.append("an attempt ended before its end")
                 return ""
             kills -= 1
+
+    def compare(self, root: Path, kills: int, expected: str) -> bool:
+        """Make a run; note, and return, whether its end is not that of an undisturbed one."""
+        folder = root / f"run-{self.report.runs}"
+        differs = self.run(folder, kills) != expected
+        if differs:
+            self.report.problems.append(f"{folder.name}: the weights differ")
+        shutil.rmtree(folder)
+        return differs
+
+    def look_without(self, part: str, root: Path, kills: int, expected: str) -> None:
+        """Take a part of the restore out, and make runs until that is noticed, three at most."""
+        self.without = part
+        if any(self.compare(root, kills, expected) for _ in range(3)):
+            self.report.noticed.append(part)
 
     def kill(self, pid: int) -> bool:
         """Kill the attempt at a random moment; False where it had ended before."""
@@ -205,22 +225,23 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("kills", type=int)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--without", default="none", choices=sorted(PATCHES))
+    parser.add_argument("--without", default="none", choices=["all", *PATCHES])
     parser.add_argument("--root", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     warm_up()
-    exec(PATCHES[options.without], {})
     began = time.monotonic()
     with tempfile.TemporaryDirectory(dir=options.root) as folder:
-        chaos = Chaos(Path(folder), options.seed, 0.003)
+        chaos = Chaos(options.seed, 0.003)
         expected = chaos.run(Path(folder, "reference"), 0)
-        while chaos.report.kills < options.kills:
-            run = Path(folder, f"run-{chaos.report.runs}")
-            digest = chaos.run(run, min(40, options.kills - chaos.report.kills))
-            if digest != expected:
-                chaos.report.problems.append(f"{run.name}: the weights differ")
-            shutil.rmtree(run)
+        if options.without == "all":
+            for part in PATCHES:
+                chaos.look_without(part, Path(folder), options.kills, expected)
+        else:
+            chaos.without = options.without
+            while chaos.report.kills < options.kills:
+                left = options.kills - chaos.report.kills
+                chaos.compare(Path(folder), min(40, left), expected)
     seconds = round(time.monotonic() - began)
     print(json.dumps({**asdict(chaos.report), "seed": options.seed, "seconds": seconds}))
     return 1 if chaos.report.problems else 0

@@ -6,6 +6,7 @@ import re
 import tempfile
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
@@ -26,6 +27,24 @@ from gpukit import Checkpointer, run_info
 
 {patch}
 
+def note_saves(path):  # of each safe point: whether a save was begun there, or put off
+    from gpukit.runtime.checkpoint.saves import Saves
+    begin, wanted = Saves.begin, Saves.wanted
+    lines = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    def note(what, step):
+        os.write(lines, b"%d %s %d\\n" % (run_info().attempt, what, step))
+    def noted_wanted(self, step):
+        answer = wanted(self, step)
+        if self._owed and not answer:
+            note(b"busy", step)
+        return answer
+    def noted_begin(self, step, capture, stable):
+        note(b"begins", step)  # before: a kill may come at any moment
+        begin(self, step, capture, stable)
+        if self._owed:
+            note(b"busy", step)
+    Saves.begin, Saves.wanted = noted_begin, noted_wanted
+
 class Noisy(Dataset):
     def __len__(self):
         return 4 * PER_EPOCH
@@ -43,6 +62,7 @@ def main(trace, workers=0, pause=0.0):
         model=model, optimizer=optimizer, scheduler=scheduler, every_steps=EVERY
     )
     lines = os.open(trace, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    note_saves(trace + ".saves")
     for epoch in ckpt.epochs(EPOCHS):
         for x, y in ckpt.batches(loader):
             optimizer.zero_grad()
@@ -58,17 +78,37 @@ def main(trace, workers=0, pause=0.0):
     return {"sha256": hashlib.sha256(b"".join(parts)).hexdigest(), "steps": ckpt.step}
 """
 
+
+def _without(name: str) -> str:
+    return f"""
+from gpukit.runtime.checkpoint import state
+state._optimizers = lambda objects: {{}}
+state.Registry.targets = lambda self, path: {{}}
+whole = state._load
+state._load = lambda name, value, saved: None if name == {name!r} else whole(name, value, saved)
+"""
+
+
 PATCHES = {
     "none": "",
+    "model": _without("model"),
+    "optimizer": _without("optimizer"),
+    "scheduler": _without("scheduler"),
     "rng": """
 from gpukit.runtime.checkpoint import rng
 rng.restore = lambda state: None
 """,
-    "optimizer": """
-from gpukit.runtime.checkpoint import state
-state._optimizers = lambda objects: {}
-whole = state._load
-state._load = lambda name, value, saved: None if name == "optimizer" else whole(name, value, saved)
+    "rng of Python": """
+from gpukit.runtime.checkpoint import rng
+rng.random.setstate = lambda state: None
+""",
+    "rng of torch": """
+import torch
+torch.set_rng_state = lambda state: None
+""",
+    "generator of the loader": """
+from gpukit.runtime.checkpoint import loader
+loader._MapStyle._set_generators = lambda self, states: None
 """,
     "position": """
 from gpukit.runtime.checkpoint import loader
@@ -139,16 +179,17 @@ def final_weights(run: Recorded) -> str:
 
 
 def check_run(
-    run: Recorded, trace: Path, began: dict[int, int], *, loss_per_attempt: int, total: int = STEPS
-) -> None:
+    run: Recorded, trace: Path, began: dict[int, int], *, total: int = STEPS,
+    loss_per_attempt: int | None = None,
+) -> None:  # fmt: skip
     """Assert from the run record that nothing was lost or done twice beyond the stated loss.
 
     Args:
         run: the run, finished.
         trace: what the job wrote down.
         began: for each attempt the newest durable step when it was started.
-        loss_per_attempt: steps that an interruption may cost.
         total: steps of the job.
+        loss_per_attempt: steps that an interruption may cost; None: see :func:`check_losses`.
     """
     executed = Executed.read(trace)
     attempts = run.record.attempts()
@@ -160,8 +201,46 @@ def check_run(
         assert attempt.progress.start_step == expected, f"attempt {attempt.number}"
         assert steps == list(range(expected + 1, expected + 1 + len(steps)))
     assert {step for _, step in executed.steps} == set(range(1, total + 1))
-    allowed = total + loss_per_attempt * (len(attempts) - 1)
-    assert len(executed.steps) <= allowed, f"{len(executed.steps)} steps for {total}"
+    if loss_per_attempt is not None:
+        allowed = total + loss_per_attempt * (len(attempts) - 1)
+        assert len(executed.steps) <= allowed, f"{len(executed.steps)} steps for {total}"
+
+
+def saves(trace: Path) -> list[tuple[int, str, int]]:
+    """Return attempt, ``begins`` or ``busy``, and step of all safe points that wanted a save."""
+    lines = (line.split() for line in Path(f"{trace}.saves").read_text().splitlines())
+    return [(int(attempt), what, int(step)) for attempt, what, step in lines]
+
+
+def check_losses(trace: Path, began: dict[int, int]) -> None:
+    """Assert of each attempt that was killed that no step was lost but those that have to be.
+
+    How many that are follows from two rules, and from nothing else:
+
+    1. One save is in flight, so the one before the newest that was begun is durable, and the next
+       attempt begins at the newest or at that one.
+    2. A save is due every ``EVERY`` steps, and is begun at once unless one is in flight (or the
+       memory for the first one is still being prepared): then at the first safe point after that.
+
+    So a kill costs ``max(EVERY, F) + F`` steps at most, and the one that has not reached its safe
+    point, with F the steps made while a save is in flight. F is what the disk makes of it: the
+    rules are checked at every safe point, and not a number.
+
+    Args:
+        trace: what the job wrote down; its saves are beside it.
+        began: for each attempt the newest durable step when it was started.
+    """
+    events, executed = saves(trace), Executed.read(trace)
+    for attempt, start in began.items():
+        mine = [(what, step) for number, what, step in events if number == attempt]
+        busy = {step for what, step in mine if what == "busy"}
+        begun = [start, *(step for what, step in mine if what == "begins" and step not in busy)]
+        if attempt + 1 in began:
+            assert began[attempt + 1] in begun[-2:], f"attempt {attempt} had begun {begun}"
+        reached = max(executed.of(attempt), default=start) - 1  # surely at its safe point
+        for here, following in pairwise([*begun, reached + 1]):
+            due = range((here // EVERY + 1) * EVERY, following)
+            assert set(due) <= busy, f"attempt {attempt}: no save between {here} and {following}"
 
 
 def assert_nothing_was_damaged(pods: list[Pod]) -> None:

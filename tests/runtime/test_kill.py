@@ -1,51 +1,79 @@
-"""SIGKILL at random moments, of the trainer and of the whole pod: nothing is lost but time."""
+"""SIGKILL at random moments, of the trainer, the writer, the pod: nothing is lost but time."""
 
 from __future__ import annotations
 
 import os
 import random
 import signal
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.runtime.exactness import (
-    EVERY,
     STEPS,
     Executed,
     assert_nothing_was_damaged,
+    check_losses,
     check_run,
     final_weights,
     newest_durable,
     reference_weights,
+    saves,
     source,
 )
 from tests.runtime.pod import Pod, Run
 
 MakeRun = Callable[..., Run]
 pytestmark = pytest.mark.e2e
-KILLS = 100 if os.environ.get("GPUKIT_SOAK") else 16  # of each victim
+WRITER_KILLS = 6
+KILLS = 100 if os.environ.get("GPUKIT_SOAK") else 12  # of each victim
 
 
-def children(pid: int) -> list[int]:
-    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    return [int(child) for child in text.split()]
+def children(pod: Pod, what: str) -> list[int]:
+    """Children of the supervisor: its trainer, or the writer of checkpoints."""
+    pid, found = pod.process.pid, []
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with suppress(OSError):
+            if what in Path(f"/proc/{child}/cmdline").read_text():
+                found.append(int(child))
+    return found
 
 
-def kill_trainer(pod: Pod) -> None:
-    while not (trainers := children(pod.process.pid)):  # it is being started
+def kill(pids: list[int]) -> int:
+    """Kill processes; return how many of them were still there."""
+    killed = 0
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            killed += 1
+    return killed
+
+
+def kill_trainer(pod: Pod, _: random.Random) -> None:
+    """It dies alone: the writer finishes what it was given."""
+    while not kill(children(pod, "gpukit.runtime.trainer")):  # it is being started
         assert pod.process.poll() is None, pod.output
-    for trainer in trainers:
-        os.kill(trainer, signal.SIGKILL)
 
 
-def kill_pod(pod: Pod) -> None:
+def kill_both(pod: Pod, chance: random.Random) -> None:
+    """The writer first, perhaps in the middle of a file; then the trainer, which asks another."""
+    kill(children(pod, "checkpoint.writer"))
+    time.sleep(chance.random() * 0.05)
+    kill_trainer(pod, chance)
+
+
+def kill_pod(pod: Pod, _: random.Random) -> None:
     """What the kernel does to a pid namespace whose first process dies."""
-    pod.process.kill()  # the trainer dies with its parent
+    pod.process.kill()  # trainer and writer die with their parent
 
 
-@pytest.mark.parametrize("victim", ["trainer", "pod"])
+VICTIMS = {"trainer": kill_trainer, "writer and trainer": kill_both, "pod": kill_pod}
+
+
+@pytest.mark.parametrize("victim", VICTIMS)
 @pytest.mark.timeout(1800)
 def test_kill_at_random_moments(make_run: MakeRun, tmp_path: Path, victim: str) -> None:
     """Kills at any moment of the start, of a step or of a save."""
@@ -60,14 +88,34 @@ def test_kill_at_random_moments(make_run: MakeRun, tmp_path: Path, victim: str) 
             pod_runs_until(pod, trace, target)
         else:
             pod.wait_for('"gpukit":"attempt"')  # while it starts
-        (kill_trainer if victim == "trainer" else kill_pod)(pod)
+        VICTIMS[victim](pod, chance)
         assert pod.wait() != 0
     began[KILLS + 1] = newest_durable(run)
     code, pod = run.run(index=KILLS + 1)
     assert code == 0, pod.output
     assert final_weights(run) == reference_weights()
     assert_nothing_was_damaged(run.pods)
-    check_run(run, trace, began, loss_per_attempt=4 * EVERY)  # one is in flight, others wait
+    check_run(run, trace, began)
+    check_losses(trace, began)
+
+
+def test_a_writer_that_is_killed_again_and_again_costs_no_save(
+    make_run: MakeRun, tmp_path: Path
+) -> None:
+    trace = tmp_path / "trace"
+    run = make_run(source(), arguments={"trace": str(trace), "pause": 0.005})
+    pod, killed = run.start(), 0
+    while killed < WRITER_KILLS:
+        pod_runs_until(pod, trace, (killed + 1) * STEPS // (WRITER_KILLS + 2))
+        killed += kill(children(pod, "checkpoint.writer"))
+    assert pod.wait() == 0, pod.output
+    assert final_weights(run) == reference_weights()
+    assert pod.output.count("left with code -9") == killed
+    assert "failed" not in pod.output, "each checkpoint came all the same"
+    check_losses(trace, {1: 0})
+    durable = {line["step"] for line in pod.lines("checkpoint")}
+    begun = {int(step) for _, what, step in saves(trace) if what == "begins"}
+    assert durable == begun - {int(step) for _, what, step in saves(trace) if what == "busy"}
 
 
 def pod_runs_until(pod: Pod, trace: Path, lines: int) -> None:
