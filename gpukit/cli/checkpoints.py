@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gpukit.errors import BudgetError, StoreError
+from gpukit.errors import BudgetError
 
 from . import output
 from .amounts import duration, short_duration, size
@@ -32,20 +32,15 @@ def checkpoints(verify: bool, output_format: str, **params: Any) -> int:
 
     RUN is the name of a run, here or on the cluster, a directory, or the URL of a
     run's store, such as s3://bucket/runs/train-1a2b3c4d. Exit code 3 where one is damaged.
+    A claim in a cluster is read by a short-lived pod; its files stay there.
     """
     from gpukit.runtime.checkpoint import inspection
 
-    found = run_store_of(params)
-    if found.record_only:
-        raise StoreError(
-            "checkpoints-claim", f"the checkpoints of {found.name} are on a claim in the cluster",
-            "`gpukit interruptions` and `gpukit status` read its record; list them where the "
-            "claim is mounted, or keep them in an object store",
-        )  # fmt: skip
+    found = run_store_of(params, "files" if verify else "checkpoints")
     attempts = found.record.attempts()
     listed = inspection.list_checkpoints(found.store, max((a.number for a in attempts), default=0))
     if verify:
-        listed = [inspection.verify(found.store, one) for one in listed]
+        listed = [inspection.verify(found.store, one, found.measure) for one in listed]
     if output_format != "table":
         output.data(_plain(found.name, listed, attempts), output_format)
     elif listed:

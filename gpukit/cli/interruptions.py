@@ -39,7 +39,7 @@ def interruptions(output_format: str, **params: Any) -> None:
     found = run_store_of(params)
     record = found.record
     boundaries = {submission.attempts for submission in record.submissions()}
-    report = read(record.attempts(), record.about(), boundaries)
+    report = read(record.attempts(), record.about(), boundaries, found.ended_by)
     if output_format != "table":
         output.data(_plain(report, found.name), output_format)
         return
@@ -66,7 +66,7 @@ def _row(attempt: Ended) -> list[str]:
     ran = None if attempt.ended is None else attempt.ended - attempt.started
     return [
         str(attempt.number), began.strftime("%Y-%m-%d %H:%M:%S"), duration(ran),
-        output.mark(f"{attempt.start_step} → {attempt.end_step}"), attempt.cause,
+        output.mark(f"{attempt.start_step} → {attempt.end_step}"), attempt.words,
         "-" if attempt.redone is None else str(attempt.redone), short_duration(attempt.restore),
         duration(attempt.recovery),
     ]  # fmt: skip

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gpukit.cluster.client import Client
     from gpukit.runs.cluster_run import ClusterRun
     from gpukit.runs.handle import Run
-    from gpukit.runs.stores import RunStore
+    from gpukit.runs.stores import Look, RunStore
 
 __all__ = [
     "cluster_of", "cluster_run_of",
@@ -60,8 +60,12 @@ def run_of(params: dict[str, Any]) -> Run:
     )
 
 
-def run_store_of(params: dict[str, Any]) -> RunStore:
+def run_store_of(params: dict[str, Any], look: Look = "record") -> RunStore:
     """Return the store of a run that is named, or that is in a directory or at a URL.
+
+    Args:
+        params: of the command.
+        look: what of a claim in a cluster is wanted.
 
     Raises:
         UsageError: there is none.
@@ -71,7 +75,7 @@ def run_store_of(params: dict[str, Any]) -> RunStore:
 
     if is_place(params["run"]):
         return store_at(params["run"])
-    return store_of(run_of(params), output.talk)
+    return store_of(run_of(params), look, output.talk)
 
 
 def cluster_run_of(params: dict[str, Any], what: str) -> ClusterRun:

@@ -8,6 +8,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,29 @@ from .client import Client, Object
 from .podlog import PodLog
 from .state import JobState, PodState
 
-__all__ = ["delete_all", "read_files"]
+__all__ = ["There", "delete_all", "look_at", "read_files"]
 
 _LABEL = "gpukit.dev/reader"
 _START_SECONDS = 180.0
 _POLL = 0.3
 _SCRIPT = Path(__file__).with_name("reader_script.py")
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A file that came out of a claim."""
+
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class There:
+    """A file in a claim: its size in bytes, and the CRC-32 of each chunk where that was wanted."""
+
+    name: str
+    size: int
+    crc32: tuple[int, ...] = ()
 
 
 def read_files(
@@ -53,7 +71,38 @@ def read_files(
                     yield key, data
         return
     wanted = {"root": job.store, "read": list(prefixes)}
-    yield from _through_pod(client, job, wanted, node, tell)
+    for said in _through_pod(client, job, wanted, node, tell):
+        if isinstance(said, Sent):
+            yield said.name, said.data
+
+
+def look_at(
+    client: Client, job: JobState, read: Sequence[str], look: Sequence[str], *, sums: bool = False,
+    node: str = "", tell: Callable[[str], None] = lambda _: None,
+) -> tuple[dict[str, bytes], dict[str, There]]:  # fmt: skip
+    """Return files of a run's claim, and what others are like that are too large to be sent.
+
+    Args:
+        client: of the API server.
+        job: the run; its store is a claim.
+        read: prefixes of the keys whose files are wanted.
+        look: prefixes of those that stay there; manifests among them are sent.
+        sums: whether their checksums are wanted, for which all of them is read there.
+        node: where a pod of the run is: a volume may be attached to one node only.
+        tell: takes a sentence when there is something to wait for.
+
+    Raises:
+        StoreError: nothing outlives the pod, or the store cannot be reached.
+        ClusterError: the reader pod does not start.
+    """
+    wanted = {"root": job.store, "read": list(read), "look": list(look), "sum": sums}
+    files, there = {}, {}
+    for said in _through_pod(client, job, wanted, node, tell):
+        if isinstance(said, Sent):
+            files[said.name] = said.data
+        else:
+            there[said.name] = said
+    return files, there
 
 
 def delete_all(
@@ -76,7 +125,7 @@ def delete_all(
 
 def _through_pod(
     client: Client, job: JobState, wanted: dict[str, Any], node: str, tell: Callable[[str], None]
-) -> Iterator[tuple[str, bytes]]:
+) -> Iterator[Sent | There]:
     body = _pod(job, wanted, node)
     name = body["metadata"]["name"]
     client.create(body)
@@ -89,12 +138,12 @@ def _through_pod(
             raw = client.get("Pod", name, job.namespace)
             return raw is None or PodState(raw).over
 
-        yield from _files(line for _, line in log.lines(ended))
+        yield from _said(line for _, line in log.lines(ended))
     finally:
         client.delete("Pod", name, job.namespace, grace=0)
 
 
-def _files(lines: Iterator[bytes]) -> Iterator[tuple[str, bytes]]:
+def _said(lines: Iterator[bytes]) -> Iterator[Sent | There]:
     head: dict[str, Any] = {}
     data = bytearray()
     for line in lines:
@@ -106,8 +155,10 @@ def _files(lines: Iterator[bytes]) -> Iterator[tuple[str, bytes]]:
             data += base64.b64decode(said["data"])
             continue
         if head:
-            yield str(head["file"]), _checked(head, bytes(data))
+            yield Sent(str(head["file"]), _checked(head, bytes(data)))
         head, data = said if "file" in said else {}, bytearray()
+        if "there" in said:
+            yield There(str(said["there"]), int(said["size"]), tuple(said.get("crc32", ())))
         if said.get("done"):
             return
     raise _broken("it ended before all was read")

@@ -39,6 +39,8 @@ _DISRUPTIONS = {
     "TerminationByKubelet": "ended by the node (pressure or shutdown)",
 }
 
+_SHORT_OF = re.compile(r"node was low on resource: ([\w.-]+)\. ")  # the kubelet's words
+
 
 @dataclass(frozen=True)
 class _State:
@@ -297,6 +299,9 @@ class PodState(_State):
         if found is None:
             return None
         reason = str(found.get("reason") or "disrupted")
+        short = _SHORT_OF.search(str(self.status.get("message") or ""))
+        if reason == "TerminationByKubelet" and short:
+            return f"evicted: its node was low on {short[1]}"
         return _DISRUPTIONS.get(reason, reason)
 
     @property

@@ -7,8 +7,8 @@ within 15 minutes: expand; more than five an hour: another region, or on demand.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Literal
 
@@ -34,7 +34,9 @@ class Ended:
         number: the attempt.
         cause: why it ended; ``running`` while it goes on (or was just killed), ``stopped`` where
             a person ended it and submitted again.
-        reason: the same in words.
+        reason: the same in the runtime's words.
+        words: the same in the cluster's words, where they say more: ``evicted: its node was low on
+            memory``.
         started: when it began.
         ended: when it ended; of a lost one, its last sign of life.
         start_step: where it began.
@@ -54,6 +56,7 @@ class Ended:
     redone: int | None
     restore: float | None
     recovery: float | None
+    words: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,11 @@ class Interruptions:
 
         None where no interruption was followed by a step.
         """
-        times = sorted(a.recovery for a in self.attempts if a.recovery is not None)
+        times = sorted(
+            a.recovery
+            for a in self.attempts
+            if a.recovery is not None and a.cause in _FROM_OUTSIDE  # a crash has Kubernetes wait
+        )
         return times[max(math.ceil(share * len(times)) - 1, 0)] if times else None
 
     @property
@@ -132,8 +139,9 @@ class Interruptions:
 
 
 def interruptions(
-    attempts: Sequence[Attempt], about: About | None = None, submitted_after: Collection[int] = ()
-) -> Interruptions:
+    attempts: Sequence[Attempt], about: About | None = None,
+    submitted_after: Collection[int] = (), words: Mapping[int, str] | None = None,
+) -> Interruptions:  # fmt: skip
     """Read a run's record.
 
     Args:
@@ -141,10 +149,16 @@ def interruptions(
         about: the run's name and prices; None where the record does not say.
         submitted_after: numbers of attempts after which a person submitted again: how these
             ended is no interruption, and what came between is no recovery.
+        words: of the cluster, why attempts ended, by number.
     """
     about = about or About()
     rows = tuple(
         _ended(attempts, i, attempts[i].number in submitted_after) for i in range(len(attempts))
+    )
+    told = words or {}
+    rows = tuple(
+        replace(row, words=(row.cause in _FROM_OUTSIDE and told.get(row.number)) or row.cause)
+        for row in rows
     )
     seconds = sum(a.seconds for a in attempts)
     lost = _lost(attempts, rows)

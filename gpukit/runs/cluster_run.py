@@ -220,9 +220,14 @@ class ClusterRun(Run):
 
     def download(self, target: Path) -> list[Path]:
         """Copy what the function left in ``gpukit.output_dir()`` to ``target``."""
+        return download_outputs(
+            self.client, self._job(), target, node=self.node(), tell=self.client.tell
+        )
+
+    def node(self) -> str:
+        """Return the node that the run is on; "" where no pod of it lives."""
         pods = [pod for pod in self.pods() if not pod.over]
-        node = pods[-1].node if pods else ""
-        return download_outputs(self.client, self._job(), target, node=node, tell=self.client.tell)
+        return pods[-1].node if pods else ""
 
     def extend(self, preemptions: int) -> int:
         """Allow so many preemptions more; return how many there may be now.
@@ -282,11 +287,9 @@ class ClusterRun(Run):
         return max((a.number for a in record.attempts()), default=0) if record else 0
 
     def _kept(self, attempt: int, tail: int | None) -> list[str]:
-        pods = [pod for pod in self.pods() if not pod.over]
         lines, missing = kept_log(
-            self.client, self._job(), attempt, node=pods[-1].node if pods else "",
-            tell=self.client.tell,
-        )  # fmt: skip
+            self.client, self._job(), attempt, node=self.node(), tell=self.client.tell
+        )
         if missing:
             self.client.tell(f"{missing} bytes of this log were not kept: it was too long")
         return lines if tail is None else lines[len(lines) - min(tail, len(lines)) :]

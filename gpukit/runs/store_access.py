@@ -3,35 +3,67 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import NoReturn, cast
 
 from gpukit.cluster.client import Client
-from gpukit.cluster.reader import read_files
+from gpukit.cluster.reader import look_at, read_files
 from gpukit.cluster.state import JobState
 from gpukit.errors import StoreError
+from gpukit.runtime.checkpoint.inspection import Measure
+from gpukit.runtime.checkpoint.manifest import FOLDER
 from gpukit.runtime.keeper import join_segments, log_prefix
 from gpukit.runtime.record import RunRecord
 from gpukit.runtime.store import Store
 
-__all__ = ["download_outputs", "kept_log", "kept_record"]
+__all__ = ["download_outputs", "kept_checkpoints", "kept_log", "kept_record"]
 
 _OUTPUTS = "outputs/"
 _RECORD = "record/"
 
 
 def kept_record(
-    client: Client, job: JobState, *, tell: Callable[[str], None] = lambda _: None
-) -> RunRecord:
+    client: Client, job: JobState, *, node: str = "",
+    tell: Callable[[str], None] = lambda _: None,
+) -> RunRecord:  # fmt: skip
     """Return a copy of the run's record, to be read only.
 
     Raises:
         StoreError: nothing outlives the run's pods, or the store cannot be reached.
         ClusterError: the pod that reads a claim does not start.
     """
-    files = dict(read_files(client, job, [_RECORD], tell=tell))
+    files = dict(read_files(client, job, [_RECORD], node=node, tell=tell))
     return RunRecord(cast(Store, _Copy(files)))
+
+
+def kept_checkpoints(
+    client: Client, job: JobState, *, sums: bool = False, node: str = "",
+    tell: Callable[[str], None] = lambda _: None,
+) -> tuple[Store, Measure]:  # fmt: skip
+    """Return a copy of the record and the manifests in a claim, and the measures of its files.
+
+    Args:
+        client: of the API server.
+        job: the run.
+        sums: whether every file is to be read there.
+        node: where a pod of the run is.
+        tell: takes a sentence when there is something to wait for.
+
+    Raises:
+        StoreError: nothing outlives the run's pods, or the store cannot be reached.
+        ClusterError: the pod that reads a claim does not start.
+    """
+    files, there = look_at(
+        client, job, [_RECORD], [f"{FOLDER}/"], sums=sums, node=node, tell=tell
+    )  # fmt: skip
+
+    def measure(key: str, chunk: int) -> Iterator[tuple[int, int]]:
+        found = there[key]
+        for number, crc32 in enumerate(found.crc32):
+            yield min(chunk, found.size - number * chunk), crc32
+
+    return cast(Store, _Copy(files, there)), measure
 
 
 def kept_log(
@@ -81,8 +113,9 @@ def download_outputs(
 class _Copy:
     """Objects that were read before, as a store that cannot be written."""
 
-    def __init__(self, files: dict[str, bytes]) -> None:
+    def __init__(self, files: Mapping[str, bytes], others: Iterable[str] = ()) -> None:
         self._files = files
+        self._keys = sorted({*files, *others})
 
     def get(self, key: str) -> bytes | None:
         """Return what is under ``key``; None where there is nothing."""
@@ -90,7 +123,7 @@ class _Copy:
 
     def list(self, prefix: str) -> list[str]:
         """Return the keys that start with ``prefix``, sorted."""
-        return sorted(key for key in self._files if key.startswith(prefix))
+        return [key for key in self._keys if key.startswith(prefix)]
 
     def __getattr__(self, name: str) -> NoReturn:
         raise StoreError("store-copy", f"a copy of a record has no {name}", "only read it")

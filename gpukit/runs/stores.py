@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
+from gpukit.cluster.state import JobState
 from gpukit.errors import UsageError
+from gpukit.runtime.checkpoint.inspection import Measure
 from gpukit.runtime.checkpoint.manifest import FOLDER
 from gpukit.runtime.record import RunRecord
 from gpukit.runtime.store import DirectoryStore, Store, open_store
@@ -14,11 +17,13 @@ from gpukit.runtime.store import DirectoryStore, Store, open_store
 from .cluster_run import ClusterRun
 from .handle import Run
 from .local_run import LocalRun
-from .store_access import kept_record
+from .store_access import kept_checkpoints, kept_record
+from .view import read_view
 
-__all__ = ["RunStore", "is_place", "store_at", "store_of"]
+__all__ = ["Look", "RunStore", "is_place", "store_at", "store_of"]
 
 _RECORD = "record/"
+Look = Literal["record", "checkpoints", "files"]
 
 
 @dataclass(frozen=True)
@@ -27,15 +32,17 @@ class RunStore:
 
     Attributes:
         name: what to call it.
-        store: where its record is, and, unless ``record_only``, its checkpoints.
+        store: where its record is; of a claim in a cluster a copy, with what was asked for.
         local: it is a run of the local backend.
-        record_only: a copy of the record, from a claim in a cluster.
+        measure: reads a file of checkpoints where that is not done through ``store``.
+        ended_by: why attempts ended, in words, as far as the cluster's objects still tell.
     """
 
     name: str
     store: Store
     local: bool = False
-    record_only: bool = False
+    measure: Measure | None = None
+    ended_by: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def record(self) -> RunRecord:
@@ -72,13 +79,17 @@ def store_at(target: str) -> RunStore:
     return RunStore(target.rstrip("/").rsplit("/", 1)[-1] or target, store)
 
 
-def store_of(run: Run, tell: Callable[[str], None] = lambda _: None) -> RunStore:
+def store_of(
+    run: Run, look: Look = "record", tell: Callable[[str], None] = lambda _: None
+) -> RunStore:
     """Return the store of a run of this machine or of a cluster.
 
-    The record of a run whose store is a claim is read through a short-lived pod.
+    A claim is read through a short-lived pod.
 
     Args:
         run: the handle.
+        look: what of a claim is wanted: its record, its list of checkpoints too, or what its files
+            hold as well, for which all of them are read there.
         tell: takes a sentence when there is something to wait for.
 
     Raises:
@@ -93,6 +104,16 @@ def store_of(run: Run, tell: Callable[[str], None] = lambda _: None) -> RunStore
         raise UsageError(
             "run-gone", f"the Job of {run.name} is gone", "name the URL of its store instead"
         )
+    found = _opened(run, job, look, tell)
+    views = read_view(job, run.pods(), kept=found.record.attempts()).attempts
+    return replace(found, ended_by={view.attempt.number: view.ended_by for view in views})
+
+
+def _opened(run: ClusterRun, job: JobState, look: Look, tell: Callable[[str], None]) -> RunStore:
     if "://" in job.store:
         return RunStore(run.name, open_store(job.store))
-    return RunStore(run.name, kept_record(run.client, job, tell=tell).store, record_only=True)
+    node = run.node()
+    if look == "record":
+        return RunStore(run.name, kept_record(run.client, job, node=node, tell=tell).store)
+    store, measure = kept_checkpoints(run.client, job, sums=look == "files", node=node, tell=tell)
+    return RunStore(run.name, store, measure=measure)

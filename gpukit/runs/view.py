@@ -234,6 +234,10 @@ def _with_pods(
     by_number = {int(p.message["attempt"]): p for p in pods if p.message.get("attempt")}
     if live is not None and newest is not None:
         by_number.setdefault(live, newest)
+    by_uid = {p.uid: p for p in pods}  # one that was killed has told nothing
+    for attempt in attempts:
+        if attempt.start.pod_uid in by_uid:
+            by_number.setdefault(attempt.number, by_uid[attempt.start.pod_uid])
     views: list[AttemptView] = []
     for attempt in attempts:
         pod = by_number.get(attempt.number)
@@ -248,7 +252,8 @@ def _with_pods(
 
 
 def _ended_by(attempt: Attempt, pod: PodState | None) -> str:
-    if attempt.cause is Cause.PREEMPTED and pod is not None and pod.disruption:
+    outside = attempt.cause in (Cause.PREEMPTED, Cause.LOST)
+    if outside and pod is not None and pod.disruption:
         return pod.disruption
     if pod is not None and pod.end_reason == "OOMKilled":
         return "out of memory (killed by the kernel)"

@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from gpukit.runtime.checkpoint.engine import SyncEngine, Writer
+from gpukit.runtime.store import DirectoryStore
+
 from .api import wait_until
 from .products import Desk
 
@@ -78,3 +81,27 @@ def test_a_run_whose_pods_are_all_gone_is_told_of_by_its_store(desk: Desk) -> No
     after = desk.gpukit("submit", job, *flags)
     assert (after.code, after.out) == (0, before.out)
     assert after.out.strip() not in ("", "null")
+
+
+def test_checkpoints_on_a_claim_are_listed_and_verified_through_a_pod(desk: Desk) -> None:
+    torch = pytest.importorskip("torch")
+    run = desk.submit(desk.write(), "--steps", 5, "--pause", 0.01, "--every", 1)
+    desk.cluster.wait_for_job(run, "Complete")
+    folder = desk.cluster.claim_folder("count-checkpoints") / run
+    saver = SyncEngine(DirectoryStore(folder), Writer(run, 1))
+    for step in (1, 2):
+        saver.save(step, {"weights": torch.rand(1000)})
+    listed = desk.gpukit("checkpoints", "-o", "json", run)
+    assert "through a pod of its own" in listed.err
+    assert [(c["step"], c["state"]) for c in json.loads(listed.out)["checkpoints"]] == [
+        (2, "complete"),
+        (1, "complete"),
+    ]
+    file = next(folder.glob("checkpoints/*2.a*/*.safetensors"))
+    data = bytearray(file.read_bytes())
+    data[5000] ^= 1
+    file.write_bytes(data)
+    verified = desk.gpukit("checkpoints", "--verify", "-o", "json", run)
+    assert verified.code == 3
+    assert [c["state"] for c in json.loads(verified.out)["checkpoints"]] == ["damaged", "intact"]
+    assert not [p for p in desk.cluster.pods() if "reader" in p["metadata"]["name"]]

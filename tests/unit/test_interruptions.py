@@ -74,6 +74,31 @@ def test_crashes_are_counted_apart() -> None:
     )
     assert (found.count, found.failures) == (0, 1)
     assert found.attempts[0].recovery == 60.0
+    assert found.recovery(0.95) is None, "after a crash Kubernetes waits: that is not spot's doing"
+
+
+def test_a_slow_recovery_from_a_crash_does_not_speak_against_spot() -> None:
+    found = interruptions([
+        attempt(1, 0.0, DAY, Cause.CRASH),
+        attempt(2, DAY + HOUR, 9 * DAY, Cause.PREEMPTED),
+        attempt(3, 10 * DAY + HOUR + 30, 9 * DAY, Cause.FINISHED),
+    ])  # fmt: skip
+    assert found.attempts[0].recovery == HOUR + 60
+    assert found.recovery(0.95) == 90
+    assert found.verdict == "expand"
+
+
+def test_the_clusters_words_say_more_than_the_record() -> None:
+    found = interruptions(
+        [
+            attempt(1, 0.0, HOUR, Cause.PREEMPTED),
+            attempt(2, 2 * HOUR, HOUR, Cause.LOST, ended=False),
+            attempt(3, 4 * HOUR, HOUR, Cause.FINISHED),
+        ],
+        words={1: "evicted: its node was low on memory", 3: "finished"},
+    )
+    words = [row.words for row in found.attempts]
+    assert words == ["evicted: its node was low on memory", "lost", "finished"]
 
 
 def test_money_is_held_against_the_same_work_without_interruptions() -> None:

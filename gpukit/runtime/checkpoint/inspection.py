@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, Literal
 
@@ -14,9 +14,12 @@ from .manifest import FOLDER, MANIFEST, CheckpointName, Manifest, checkpoint_nam
 from .quarantine import Quarantine
 from .tensorfile import DamagedFileError
 
-__all__ = ["Listed", "list_checkpoints", "verify"]
+__all__ = ["Listed", "Measure", "list_checkpoints", "verify"]
 
 _PIECE = 8 << 20
+
+Measure = Callable[[str, int], Iterable[tuple[int, int]]]
+"""From a key and the size of a chunk to length and CRC-32 of each chunk of that file."""
 
 State = Literal["complete", "intact", "damaged", "incomplete", "quarantined"]
 
@@ -74,8 +77,13 @@ def _listed(store: Store, name: CheckpointName) -> Listed:
     return Listed(name, "complete", found.total_bytes, found.time, found.world_size)
 
 
-def verify(store: Store, listed: Listed) -> Listed:
+def verify(store: Store, listed: Listed, measure: Measure | None = None) -> Listed:
     """Read every file of a checkpoint, and compare sizes and checksums with its manifest.
+
+    Args:
+        store: the run's.
+        listed: the checkpoint.
+        measure: reads a file where that is not done here.
 
     Raises:
         StoreError: the store cannot be read.
@@ -90,7 +98,7 @@ def verify(store: Store, listed: Listed) -> Listed:
     problems = [
         problem
         for file, entry in sorted(files.items())
-        if (problem := _problem(store, listed.name.key(file), file, entry, there))
+        if (problem := _problem(measure or _reader(store), listed.name.key(file), entry, there))
     ]
     return replace(listed, state="damaged" if problems else "intact", problem="; ".join(problems))
 
@@ -99,23 +107,31 @@ def _manifest(store: Store, name: CheckpointName) -> Manifest:
     return Manifest.load(store.get(name.key(MANIFEST)) or b"")
 
 
-def _problem(store: Store, key: str, file: str, entry: dict[str, Any], there: set[str]) -> str:
+def _problem(measure: Measure, key: str, entry: dict[str, Any], there: set[str]) -> str:
+    file = key.rpartition("/")[2]
     if key not in there:
         return f"{file} is missing"
     size, sums = int(entry["size"]), list(entry["crc32"])
+    chunk = int(entry.get("chunk") or max(size, 1))
     found = 0
     try:
-        with store.open_read(key) as source:
-            chunk = int(entry.get("chunk") or max(size, 1))
-            for number, (length, crc32) in enumerate(_chunks(source, chunk)):
-                found += length
-                if number >= len(sums) or crc32 != sums[number]:
-                    return f"{file} is damaged within {chunk} bytes from {number * chunk} on"
+        for number, (length, crc32) in enumerate(measure(key, chunk)):
+            found += length
+            if number >= len(sums) or crc32 != sums[number]:
+                return f"{file} is damaged within {chunk} bytes from {number * chunk} on"
     except OSError as error:
         return f"{file} cannot be read: {error}"
     except StoreError as error:
         return f"{file} cannot be read: {error.message}"
     return "" if found == size else f"{file} has {found} bytes instead of {size}"
+
+
+def _reader(store: Store) -> Measure:
+    def measure(key: str, chunk: int) -> Iterator[tuple[int, int]]:
+        with store.open_read(key) as source:
+            yield from _chunks(source, chunk)
+
+    return measure
 
 
 def _chunks(source: BinaryIO, chunk: int) -> Iterator[tuple[int, int]]:
