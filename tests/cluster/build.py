@@ -16,7 +16,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["COMPONENTS", "NotBuilt", "binaries", "build"]
+__all__ = [
+    "COMPONENTS", "NotBuilt", "binaries", "build", "cache", "go_environment", "go_version",
+    "locked",
+]  # fmt: skip
 
 VERSION = "v1.37.2"  # of Kubernetes, as in controlplane/go.mod
 _HERE = Path(__file__).parent
@@ -45,7 +48,7 @@ def binaries() -> Path:
     given = os.environ.get("KUBEBUILDER_ASSETS")
     if given and _complete(Path(given)):
         return Path(given).absolute()
-    go = _go_version()
+    go = go_version()
     home, sources = _home(), _sources()
     # Without Go, whatever some Go has built from these sources is as good.
     folders = [home / f"{sources}-{go}"] if go else sorted(home.glob(f"{sources}-*"))
@@ -72,12 +75,12 @@ def build() -> Path:
     try:
         return binaries()
     except NotBuilt:
-        go = _go_version()
+        go = go_version()
         if go is None:
             raise
     target = _home() / f"{_sources()}-{go}"
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(target.with_suffix(".lock")):
+    with locked(target.with_suffix(".lock")):
         if not _complete(target):
             shutil.rmtree(target, ignore_errors=True)
             with tempfile.TemporaryDirectory(prefix=".building-", dir=target.parent) as folder:
@@ -99,22 +102,22 @@ def _build_one(name: str, folder: Path) -> None:
         flags += [f"-X {_STAMP}.{key}={value}" for key, value in stamps.items()]
     subprocess.run(
         ["go", "build", "-trimpath", "-ldflags", " ".join(flags), "-o", folder / name, package],
-        cwd=_HERE / module, env=_go_environment(), check=True, stdout=sys.stderr,
+        cwd=_HERE / module, env=go_environment(), check=True, stdout=sys.stderr,
     )  # fmt: skip
 
 
-def _go_environment() -> dict[str, str]:
+def go_environment() -> dict[str, str]:
     """The caller's own flags and workspaces must not change what is built."""
     return {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false",
             "GOWORK": "off"}  # fmt: skip
 
 
-def _go_version() -> str | None:
+def go_version() -> str | None:
     """Return the version of the Go that builds here, None without one."""
     if shutil.which("go") is None:
         return None
     found = subprocess.run(
-        ["go", "env", "GOVERSION"], cwd=_HERE / "controlplane", env=_go_environment(),
+        ["go", "env", "GOVERSION"], cwd=_HERE / "controlplane", env=go_environment(),
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     return found.stdout.strip() or None
@@ -128,9 +131,14 @@ def _sources() -> str:
     return digest.hexdigest()[:16]
 
 
+def cache() -> Path:
+    """Return where what was built for the tests is kept."""
+    set_here = os.environ.get("XDG_CACHE_HOME")
+    return (Path(set_here) if set_here else Path.home() / ".cache") / "gpukit"
+
+
 def _home() -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "gpukit" / "controlplane"
+    return cache() / "controlplane"
 
 
 def _complete(folder: Path) -> bool:
@@ -138,7 +146,8 @@ def _complete(folder: Path) -> bool:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Hold a file's lock."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import http.client
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,8 @@ from gpukit.runtime.checkpoint.engine import Failed, FencedError, SyncEngine, Wr
 from gpukit.runtime.checkpoint.manifest import FOLDER, checkpoint_names
 from gpukit.runtime.record import RunRecord, Start
 from gpukit.runtime.store import open_store
+from tests.cluster.build import NotBuilt
+from tests.runtime import s3servers
 
 pytestmark = pytest.mark.e2e
 PATIENCE = 120.0
@@ -83,22 +83,18 @@ class _Pass(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[int]:
-    """A moto server; the port that it listens on."""
-    code = (
-        "from moto.server import ThreadedMotoServer as S; import time; "
-        "s = S('127.0.0.1', 0); s.start(); print(s.get_host_and_port()[1], flush=True); "
-        "time.sleep(1e6)"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    assert process.stdout is not None
-    yield next(int(line) for line in process.stdout if line.strip().isdecimal())
-    process.kill()
-    process.wait()
-    process.stdout.close()
+@pytest.fixture(scope="module", params=["moto", "rclone"])
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[int]:
+    """Each of two servers that have nothing in common; the port that it listens on."""
+    run = {"moto": s3servers.moto, "rclone": s3servers.rclone}[request.param]
+    with ExitStack() as stack:
+        try:
+            port = stack.enter_context(run(tmp_path_factory.mktemp("buckets")))
+        except NotBuilt as reason:
+            pytest.skip(str(reason))
+        yield port
 
 
 @pytest.fixture
@@ -155,7 +151,7 @@ def test_checkpoints_are_saved_kept_and_read_there(proxy: Proxy, tmp_path: Path)
     second.close()
 
 
-def test_of_many_creates_one_wins(proxy: Proxy, tmp_path: Path) -> None:
+def test_of_many_creates_one_wins(proxy: Proxy, tmp_path: Path, server: int) -> None:
     stores = [open_store(where(tmp_path)) for _ in range(8)]
     with ThreadPoolExecutor(8) as pool:
         numbers = list(pool.map(lambda s: RunRecord(s).begin(Start(pod_uid=str(id(s)))), stores))

@@ -127,6 +127,56 @@ def test_a_flipped_bit_or_a_cut_at_every_chunk_is_seen(tmp_path: Path) -> None:
     assert newest(tmp_path) == 2
 
 
+def regions(file: Path) -> dict[str, tuple[int, int]]:
+    """Where a file of a checkpoint has what: from, and to."""
+    data = file.read_bytes()
+    if file.suffix == ".json":
+        body = data.index(b'"body"')
+        return {"checksum": (0, body), "name": (body, body + 9), "body": (body + 9, len(data))}
+    begin = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:begin])
+    text = 8 + len(data[8:begin].rstrip(b" "))
+    found = {"length": (0, 8), "header": (8, text), "padding": (text, begin)}
+    for name, entry in header.items():
+        if name != "__metadata__":
+            first, last = entry["data_offsets"]
+            found[f"tensor {name}"] = (begin + first, begin + last)
+    return found
+
+
+def test_a_flipped_bit_in_any_region_of_any_file_is_seen(tmp_path: Path) -> None:
+    for step in (1, 2):
+        state = {"a": torch.full((1000,), float(step)), "b": torch.full((7,), step), "step": step}
+        SyncEngine(DirectoryStore(tmp_path), Writer("run", 1), numbers=iter([step])).save(
+            step, {**state, "weights": torch.full((2,), float(step))}
+        )
+    chance = random.Random(0)
+    name = checkpoint_names(DirectoryStore(tmp_path).list(FOLDER))[0]
+    seen = set()
+    for file in sorted((tmp_path / name.folder).iterdir()):
+        good = file.read_bytes()
+        for region, (begin, end) in regions(file).items():
+            assert begin < end, region
+            for _ in range(8):
+                damaged = bytearray(good)
+                spot = chance.randrange(begin, end)
+                damaged[spot] ^= 1 << chance.randrange(8)
+                file.write_bytes(damaged)
+                harmless = file.suffix == ".json" and json_of(damaged) == json_of(good)
+                assert newest(tmp_path) == (2 if harmless else 1), f"{file.name} {region} {spot}"
+            seen.add(f"{file.name} {region}")
+        file.write_bytes(good)
+        assert newest(tmp_path) == 2
+    assert len(seen) == 3 + 3 + 3 + 3, seen
+
+
+def json_of(data: bytes | bytearray) -> Any:
+    try:
+        return json.loads(data)
+    except ValueError:
+        return None
+
+
 def test_direct_io_that_is_refused_goes_through_the_page_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

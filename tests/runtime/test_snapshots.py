@@ -273,11 +273,31 @@ def test_without_room_checkpoints_are_streamed_and_that_is_said(
     ckpt = Checkpointer(model=model, directory=tmp_path)
     assert ckpt.save() == 0
     said = capfd.readouterr().err
+    assert len(said.splitlines()) == 1
     assert "64 MiB" in said or "61 MiB" in said
     assert "checkpoints are streamed, and training waits for them" in said
     assert "raise memory=" in said
     back = loaded(tmp_path)["objects"]["model"]
     assert torch.equal(back["weight"], model.weight)
+
+
+def test_memory_that_the_kernel_refuses_is_no_end_of_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What looked free when the arena was made is gone when its pages are touched."""
+
+    def refuse(*_: object) -> None:
+        raise MemoryError  # as for ENOMEM
+
+    monkeypatch.setattr(arena.Arena, "_populate", refuse)
+    model = nn.Linear(400, 400)
+    ckpt = Checkpointer(model=model, directory=tmp_path)
+    for _ in range(3):
+        ckpt.save()
+    said = capfd.readouterr().err.splitlines()
+    assert len(said) == 1, "one plain line, once"
+    assert said[0].startswith("gpukit: the kernel has no memory for a snapshot: checkpoints are st")
+    assert torch.equal(loaded(tmp_path)["objects"]["model"]["weight"], model.weight)
 
 
 def test_a_second_process_in_a_directory_fences_the_first_one_off(tmp_path: Path) -> None:
