@@ -97,10 +97,14 @@ class JobSpec(_Closed):
         None, description="CPU request, millicores; default: by profile."
     )
     memory: Annotated[int | None, BeforeValidator(maybe(parse_bytes, "memory"))] = Field(
-        None, description="Memory request and limit, bytes; default: by profile."
+        None,
+        description="Memory request and limit, with what snapshots for checkpoints take, bytes; "
+        "default: by profile.",
     )
     shm: Annotated[int | None, BeforeValidator(maybe(parse_bytes, "shm"))] = Field(
-        None, description="Size of /dev/shm, bytes; default: half of memory."
+        None,
+        description="Size of /dev/shm, bytes; default: half of memory, less what is there for "
+        "snapshots.",
     )
     env: Annotated[dict[str, str], BeforeValidator(check_env)] = Field(
         {}, description="Environment variables."

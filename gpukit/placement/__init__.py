@@ -50,7 +50,7 @@ def resolve(
         cluster.check_offers(devices, platform, found, notes)
     terms, selector = _as_selectors(terms, platform)
     cpu = needs.choose_cpu(spec, devices, notes)
-    memory, shm = needs.choose_memory(spec, devices, notes)
+    memory, shm = needs.choose_memory(spec, devices, catalog, platform, notes)
     _override_warnings(spec, notes)
     return Placement(
         platform=platform.name,

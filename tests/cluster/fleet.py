@@ -195,7 +195,7 @@ def fleet(platform: str) -> list[dict[str, Any]]:
             found.append(
                 node(
                     f"{kind}-{capacity}", whole, devices, f"{facts.provider}-{kind}",
-                    taints=taints, cpu="64", memory="512Gi",
+                    taints=taints, cpu="64", memory="1900Gi",
                 )
             )  # fmt: skip
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -29,7 +30,7 @@ def claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         saver.save(step, {"w": torch.full((CHUNK // 4 + 9,), float(step)), "step": step})
 
     def pod(_: Any, __: Any, wanted: dict[str, Any], *___: Any) -> Any:
-        script = [sys.executable, "-I", "-c", reader._SCRIPT.read_text(), reader.json.dumps(wanted)]
+        script = [sys.executable, "-I", "-c", reader._SCRIPT.read_text(), json.dumps(wanted)]
         done = subprocess.run(script, stdout=subprocess.PIPE, check=True)
         return reader._said(iter(done.stdout.splitlines()))
 

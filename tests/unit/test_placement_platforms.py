@@ -339,3 +339,52 @@ def test_any_declaration_is_placed_and_valid_or_refused_in_words(
     explained = [reason.field for reason in rendered.placement.reasons]
     assert len(set(explained)) == len(explained)
     assert rendered.placement.platform == platform
+
+
+CLOUDS = [platform.name for platform in CATALOG.platforms if platform.cloud]
+
+
+def memory_of(**options: Any) -> tuple[int, int, str]:
+    """Memory and /dev/shm in GiB, and the reason for the first."""
+    placement = place(**options)
+    why = next(reason.why for reason in placement.reasons if reason.field == "memory")
+    return placement.memory >> 30, placement.shm >> 30, why
+
+
+def test_memory_has_room_for_a_snapshot_where_the_machines_have() -> None:
+    memory, shm, why = memory_of(platform="eks", profile="h100", spot=True)
+    assert (memory, shm) == (12 + 60, 6)  # 3/4 of 80 GB; a snapshot is no part of /dev/shm
+    assert "60Gi more for a snapshot" in why
+    assert memory_of(platform="eks", profile="mig-1g.10gb", spot=True)[:2] == (8 + 8, 4)
+    # a g6.xlarge has 16 GiB beside an L4 of 24 GB
+    memory, shm, why = memory_of(platform="eks", profile="l4", spot=True)
+    assert (memory, shm) == (12, 6)
+    assert "has to fit into it" in why
+
+
+def test_memory_is_left_alone_where_nothing_is_saved_known_or_left_to_gpukit() -> None:
+    quiet = {"platform": "eks", "profile": "h100", "spot": False}
+    assert memory_of(**quiet)[:2] == (12, 6)
+    assert "snapshot" not in memory_of(**quiet)[2]
+    assert memory_of(**{**quiet, "checkpoint_every": "1h"})[0] == 72
+    assert memory_of(**{**quiet, "checkpoints": "s3://b/c"})[0] == 72
+    assert memory_of(platform="eks", profile="h100", spot=True, memory="20Gi")[:2] == (20, 10)
+    assert memory_of(platform="generic", profile="h100", spot=True)[0] == 12  # own machines
+
+
+@pytest.mark.parametrize("platform", CLOUDS)
+def test_pods_fit_beside_each_other_on_every_machine_with_their_gpus(platform: str) -> None:
+    cloud = CATALOG.platform(platform).cloud
+    checked = 0
+    for gpu in CATALOG.gpus:
+        for profile, each in [(gpu.name, 1), *((f"mig-{name}", n) for name, n in gpu.mig.items())]:
+            try:
+                memory, _, why = memory_of(platform=platform, profile=profile, gpu=(
+                    gpu.name if profile != gpu.name else None), spot=True)  # fmt: skip
+            except PlacementError:
+                continue  # not offered there
+            for machine in CATALOG.machines_with([gpu], cloud) if "more for a" in why else ():
+                if machine.memory_gib is not None:
+                    assert memory * each * machine.gpus < 0.9 * machine.memory_gib, machine.name
+                    checked += 1
+    assert checked or platform == "oke"  # of its machines no memory is known

@@ -47,6 +47,7 @@ def test_a_shutdown_of_the_node_is_no_want_of_anything() -> None:
 
 def test_a_killed_pod_that_said_nothing_is_found_by_its_uid() -> None:
     state = {"terminated": {"reason": "OOMKilled", "exitCode": 137}}
-    containers = {"containerStatuses": [{"name": "main", "state": state}]}
-    assert ended(pod("b"), pod("a", **containers)) == "out of memory (killed by the kernel)"
-    assert ended(pod("b", **containers)) == "lost"
+    statuses = [{"name": "main", "state": state}]
+    mine, other = pod("a", containerStatuses=statuses), pod("b", containerStatuses=statuses)
+    assert ended(pod("b"), mine) == "out of memory (killed by the kernel)"
+    assert ended(other) == "lost"
