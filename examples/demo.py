@@ -27,13 +27,14 @@ from gpukit.local.follow import Follower
 from gpukit.local.simulate import Simulation
 from gpukit.runs.plan import Plan, plan_call
 from gpukit.runs.submit import submit
+from gpukit.runtime.checkpoint.manifest import FOLDER, checkpoint_names
+from gpukit.runtime.store import DirectoryStore
 
 if TYPE_CHECKING:
     from gpukit.runs.local_run import LocalRun
 
 JOB = Path(__file__).with_name("01_digits.py")
 INTERRUPTIONS, AT_LEAST = 4, 3
-BEHIND = 4  # intervals: a save that is due while one is written is put off until that is durable
 
 
 def main() -> int:
@@ -49,12 +50,12 @@ def main() -> int:
     arguments = {"epochs": options.epochs, "save_every": options.save_every}
     # What the job needs is in this environment; a pod would have pip install the rest.
     plan = plan_call(load_job(str(JOB)), (), arguments, flags={"packages": ()})
-    quiet = train(plan, home / "undisturbed", None, "Training in peace")
+    quiet, _ = train(plan, home / "undisturbed", None, "Training in peace")
     between = steps_between(quiet)
     simulation = Simulation("mixed", after=between, limit=INTERRUPTIONS, unit="steps")
-    stormy = train(plan, home / "interrupted", simulation, "The same, interrupted")
+    stormy, left = train(plan, home / "interrupted", simulation, "The same, interrupted")
 
-    complaints = [*judge_record(stormy, options.save_every), *judge_weights(quiet, stormy)]
+    complaints = [*judge_record(stormy, left), *judge_weights(quiet, stormy)]
     show(quiet, stormy, time.monotonic() - began)
     for complaint in complaints:
         output.talk(output.style(f"{output.mark('✗')} {complaint}", fg="red"))
@@ -67,23 +68,34 @@ def main() -> int:
     return 0
 
 
-def train(plan: Plan, home: Path, simulation: Simulation | None, title: str) -> LocalRun:
-    """Run the plan to its end, and show how it goes."""
+def train(
+    plan: Plan, home: Path, simulation: Simulation | None, title: str
+) -> tuple[LocalRun, dict[int, int]]:
+    """Run the plan to its end, and show how it goes; also return what each attempt left durable."""
     output.talk("\n" + output.style(title, bold=True))
     run = submit(plan, simulation=simulation, home=home).run
-    follower = Follower(run.directory)
+    follower, left = Follower(run.directory), dict[int, int]()
     try:
         with make_view(run.directory.task()) as view:
             while not follower.done:
                 for item in follower.poll():
                     view.show(item)
+                    if isinstance(item, dict) and item["event"] == "exited":
+                        number = int(str(item["attempt"]))
+                        left[number] = newest_step(run, number)
                 time.sleep(0.05)
     except KeyboardInterrupt:
         run.cancel(now=True)  # the backend is a process of its own, and would go on
         raise
     if run.status() != "succeeded":
         raise run.failure()
-    return run
+    return run, left
+
+
+def newest_step(run: LocalRun, attempt: int) -> int:
+    """Return the step of the newest checkpoint in the store that is of no later attempt."""
+    names = checkpoint_names(DirectoryStore(run.directory.store).list(FOLDER))
+    return next((name.step for name in names if name.attempt <= attempt), 0)
 
 
 def steps_between(quiet: LocalRun) -> int:
@@ -91,26 +103,22 @@ def steps_between(quiet: LocalRun) -> int:
     return int(quiet.result()["steps"] * 0.16)
 
 
-def judge_record(run: LocalRun, save_every: int) -> list[str]:
+def judge_record(run: LocalRun, left: dict[int, int]) -> list[str]:
     """Return what the run's record says against the claims; nothing if they hold."""
     complaints = []
     attempts, rows = run.attempts(), run.summary().rows
     if len(attempts) - 1 < AT_LEAST:
         complaints.append(f"only {len(attempts) - 1} interruptions: train longer, with --epochs")
     for before, after in pairwise(attempts):
-        began, durable = after.progress.start_step, before.progress.durable_step
-        durable = max(durable, before.progress.start_step)
-        # A save that was whole when the node was lost is good, though nobody could say so any more.
-        unheard = before.end is None and durable < began <= durable + BEHIND * save_every
-        if began != durable and not unheard:
+        began, durable = after.progress.start_step, left[before.number]
+        if began != durable:
             complaints.append(
                 f"attempt {after.number} began at step {began}, but step {durable} was durable"
             )
-    complaints += [
-        f"after attempt {row.number} {row.redone} steps were done again"
-        for row in rows
-        if row.redone > BEHIND * save_every
-    ]
+        if durable < before.progress.durable_step:
+            complaints.append(
+                f"step {before.progress.durable_step} was said to be durable, and {durable} was"
+            )
     result = run.result()
     if rows[-1].end_step != result["steps"]:
         complaints.append(f"the record ends at step {rows[-1].end_step}, not {result['steps']}")

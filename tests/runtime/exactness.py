@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from gpukit.ladder import ExitCode
 from gpukit.runtime.checkpoint.manifest import FOLDER, checkpoint_names
 from gpukit.runtime.record import RunRecord
 from gpukit.runtime.store import DirectoryStore
@@ -247,3 +249,31 @@ def assert_nothing_was_damaged(pods: list[Pod]) -> None:
     for pod in pods:
         assert "damaged" not in pod.output, pod.output
         assert not re.search(r"Traceback", pod.output), pod.output
+
+
+def assert_ranks_stop_together(
+    make_run: Callable[..., Run], quiet: str, passing: str, arguments: dict[str, Any]
+) -> None:
+    """Assert that two ranks stop at one step after SIGTERM, lose nothing, and end as undisturbed.
+
+    Args:
+        make_run: makes a run of a source.
+        quiet: source of the job.
+        passing: the same, with ``passes STEP`` printed by each rank after each step.
+        arguments: of the job.
+    """
+    whole = make_run(quiet, arguments=arguments, processes=2)
+    code, undisturbed = whole.run()
+    assert code == 0, undisturbed.output
+    run = make_run(passing, arguments=arguments, processes=2, grace=30)
+    first = run.start(index=0)
+    first.wait_for("passes 5")
+    first.terminate()
+    assert first.wait() == ExitCode.PREEMPTED, first.output
+    stopped = max(map(int, re.findall(r"passes (\d+)", first.output)))
+    assert first.output.count(f"passes {stopped}\n") == 2, "both ranks made that step"
+    assert first.message["durable_step"] == stopped
+    code, second = run.run(index=1)
+    assert code == 0, second.output
+    assert run.record.attempts()[1].progress.start_step == stopped
+    assert second.message["result"] == undisturbed.message["result"]

@@ -110,12 +110,17 @@ def wait_for(condition: Callable[[], object], what: str) -> None:
 
 def processes_of(run: LocalRun) -> list[int]:
     """Return the processes that carry the uid of one of the run's pods."""
-    uids = [f"GPUKIT_POD_UID={e['uid']}".encode() for e in run.directory.events() if "uid" in e]
+    uids = [str(e["uid"]) for e in run.directory.events() if "uid" in e]
+    return [pid for uid in uids for pid in processes_with(f"GPUKIT_POD_UID={uid}")]
+
+
+def processes_with(variable: str) -> list[int]:
+    """Return the processes that have this in their environment."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             environ = (entry / "environ").read_bytes().split(b"\0")
         except OSError:
             continue
-        found += [int(entry.name) for uid in uids if uid in environ]
+        found += [int(entry.name)] * (variable.encode() in environ)
     return found

@@ -52,7 +52,7 @@ def rclone(folder: Path) -> Iterator[int]:
     """
     port = _free_port()
     command = [
-        _built(), "serve", "s3", str(folder), "--addr", f"127.0.0.1:{port}",
+        str(_built()), "serve", "s3", str(folder), "--addr", f"127.0.0.1:{port}",
         "--auth-key", f"{KEY},{KEY}", "--vfs-cache-mode", "off", "--config", os.devnull,
     ]  # fmt: skip
     with tempfile.TemporaryFile() as log:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -53,7 +55,7 @@ def main(where, how="in Python", slow=False):
         for x, y in ckpt.batches(loader):
             optimizer.zero_grad()
             nn.functional.cross_entropy(model(x), y).backward()
-            time.sleep(0.6 * slow)
+            time.sleep(0.6 * (slow and run_info().attempt == 1))
             if ckpt.step == 6:
                 linger("before the optimizer's step")
             optimizer.step()
@@ -78,6 +80,22 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
         run.close()
 
 
+def interrupt(make_run: MakeRun, saved: int, processes: int, **arguments: Any) -> Run:
+    """Send SIGTERM once all ranks linger; assert what is saved, and that it is gone on from."""
+    run = make_run(SOURCE, arguments=arguments, grace=8, processes=processes)
+    pod = run.start(index=0)
+    pod.wait_for("lingering", times=processes)
+    pod.terminate()
+    assert pod.wait() == (75 if saved else 76), pod.output
+    assert pod.message["durable_step"] == saved
+    assert "at a safe point" in pod.message["reason"]
+    code, second = run.run(index=1)
+    assert code == 0, second.output
+    assert "passed over" not in second.output
+    assert run.record.attempts()[1].progress.start_step == saved
+    return run
+
+
 @pytest.mark.e2e
 @pytest.mark.parametrize(
     ("where", "saved"),
@@ -94,17 +112,8 @@ def test_what_stands_is_saved_and_what_has_moved_on_is_not(
     make_run: MakeRun, undisturbed: str, where: str, saved: int
 ) -> None:
     slow = "step" in where or where == "loading"  # fast steps are not remembered one by one
-    run = make_run(SOURCE, arguments={"where": where, "slow": slow}, grace=8)
-    pod = run.start(index=0)
-    pod.wait_for("lingering")
-    pod.terminate()
-    assert pod.wait() == (75 if saved else 76), pod.output
-    assert pod.message["durable_step"] == saved
-    assert "at a safe point" in pod.message["reason"]
-    code, second = run.run(index=1)
-    assert code == 0, second.output
-    assert run.record.attempts()[1].progress.start_step == saved
-    assert second.message["result"] == {"sha256": undisturbed, "steps": 20}
+    run = interrupt(make_run, saved, 1, where=where, slow=slow)
+    assert run.pods[-1].message["result"] == {"sha256": undisturbed, "steps": 20}
 
 
 @pytest.mark.e2e
@@ -119,19 +128,8 @@ def test_what_stands_is_saved_and_what_has_moved_on_is_not(
 def test_ranks_save_what_all_of_them_stand_at(
     make_run: MakeRun, undisturbed: str, where: list[str], saved: int
 ) -> None:
-    slow = "loading" in where
-    run = make_run(SOURCE, arguments={"where": where, "slow": slow}, grace=8, processes=2)
-    pod = run.start(index=0)
-    pod.wait_for("lingering", times=2)
-    pod.terminate()
-    assert pod.wait() == (75 if saved else 76), pod.output
-    assert pod.message["durable_step"] == saved
-    assert "at a safe point" in pod.message["reason"]
-    code, second = run.run(index=1)
-    assert code == 0, second.output
-    assert "passed over" not in second.output
-    assert run.record.attempts()[1].progress.start_step == saved
-    assert second.message["result"] == {"sha256": undisturbed, "steps": 20}
+    run = interrupt(make_run, saved, 2, where=where, slow="loading" in where)
+    assert run.pods[-1].message["result"] == {"sha256": undisturbed, "steps": 20}
 
 
 @pytest.mark.e2e
@@ -202,6 +200,38 @@ def test_a_save_that_goes_on_is_not_cut_short_by_either_signal(make_run: MakeRun
     code, second = run.run(index=1)
     assert (code, second.message["result"]) == (0, 6)
     assert run.record.attempts()[1].progress.start_step == 3
+
+
+STUCK_DISK = """
+from gpukit import Checkpointer
+import torch
+
+def main():
+    model = torch.nn.Linear(2, 2)
+    ckpt = Checkpointer(model=model, every_steps=2)
+    for _ in ckpt.epochs(1):
+        for batch in ckpt.batches(range(100_000)):
+            if batch == 3:
+                ckpt.save()
+                above = Path(f"/proc/{os.getppid()}/task/{os.getppid()}/children").read_text()
+                (writer,) = {int(pid) for pid in above.split()} - {os.getpid()}
+                os.kill(writer, signal.SIGSTOP)
+            if batch == 20:
+                print("goes on", flush=True)
+            time.sleep(0.01)
+"""
+
+
+@pytest.mark.e2e
+def test_a_disk_that_hangs_keeps_no_pod_beyond_its_grace(make_run: MakeRun) -> None:
+    pod = make_run(STUCK_DISK).start(index=0, grace=4)
+    pod.wait_for("goes on")
+    began = time.monotonic()
+    pod.terminate()
+    assert pod.wait() == 75, pod.output
+    assert time.monotonic() - began < 60, "not for ever"
+    assert pod.message["durable_step"] == 3
+    assert "not durable in time" in pod.output or "did not stop in time" in pod.message["reason"]
 
 
 @pytest.mark.e2e

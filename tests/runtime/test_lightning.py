@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 import pytest
 
 from gpukit.ladder import ExitCode
+from tests.runtime.exactness import assert_ranks_stop_together
 from tests.runtime.pod import Pod, Run
 
 pytest.importorskip("lightning")
@@ -100,28 +100,14 @@ def test_lightning_goes_on_exactly_after_sigterm_and_sigkill(
 def test_two_ranks_of_lightning_stop_at_one_step_and_resume_exactly(
     make_run: Callable[..., Run],
 ) -> None:
-    arguments = {"with_interruptions": False, "devices": 2}
-    whole = make_run(SOURCE, arguments=arguments, processes=2)
-    code, pod = whole.run()
-    assert code == 0, pod.output
     source = SOURCE.replace(
         "        torch.rand(3)",
         """        print("passes", self.global_step, flush=True)
         time.sleep(0.05)
         torch.rand(3)""",
     )
-    run = make_run(source, arguments=arguments, processes=2, grace=30)
-    first = run.start(index=0)
-    first.wait_for("passes 5")
-    first.terminate()
-    assert first.wait() == ExitCode.PREEMPTED, first.output
-    stopped = max(map(int, re.findall(r"passes (\d+)", first.output)))
-    assert first.output.count(f"passes {stopped}\n") == 2, "both ranks made that step"
-    assert first.message["durable_step"] == stopped
-    code, second = run.run(index=1)
-    assert code == 0, second.output
-    assert run.record.attempts()[1].progress.start_step == stopped
-    assert second.message["result"] == pod.message["result"]
+    arguments = {"with_interruptions": False, "devices": 2}
+    assert_ranks_stop_together(make_run, SOURCE, source, arguments)
 
 
 def test_what_is_no_plain_value_is_written_by_lightning(make_run: Callable[..., Run]) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from gpukit.contract import Env
 from gpukit.runtime.checkpoint.inspection import list_checkpoints
 from gpukit.runtime.store import DirectoryStore
+from tests.runtime.local import processes_with
 from tests.runtime.pod import Run
 
 pytest.importorskip("torch")
@@ -76,16 +76,4 @@ def test_a_thousand_saves_leak_no_memory_descriptor_thread_or_process(
         SAVES,
         SAVES - 1,
     ]
-    assert processes_of(run.store) == []
-
-
-def processes_of(store: Path) -> list[int]:
-    """Processes of pods with that store."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            environ = (entry / "environ").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        found += [int(entry.name)] * (f"{Env.STORE}={store}".encode() in environ)
-    return found
+    assert processes_with(f"{Env.STORE}={run.store}") == []

@@ -22,11 +22,10 @@ from gpukit.runtime.checkpoint.inspection import list_checkpoints, verify
 from gpukit.runtime.store import DirectoryStore
 
 def fill(store):
-    with open(store / "ballast", "wb") as file:
+    with open(store / "ballast", "wb", buffering=0) as file:
         while True:
             try:
                 file.write(bytes(4096))
-                file.flush()
             except OSError:
                 return
 

@@ -238,6 +238,22 @@ def refuse() -> Any:
     raise ConnectionRefusedError
 
 
+def test_a_disk_that_hangs_holds_up_no_training(engine: ArenaEngine, tmp_path: Path) -> None:
+    """A writer that waits in the kernel is as one that is stopped."""
+    weights = torch.rand(LARGE)
+    engine.save(1, {"a": weights})
+    os.kill(setup._started[-1], signal.SIGSTOP)
+    begin(engine, 2, {"a": weights}, Stable(settled={weights.data_ptr()}))
+    engine.barrier()  # the optimizer may go on: it waits for the copy, not for the disk
+    weights.mul_(2)
+    assert "step 2 is not durable yet" in engine.begin(3, {"a": weights})
+    assert not engine.wait(0.3)
+    assert float(loaded(tmp_path)["a"].sum()) == pytest.approx(float(weights.sum()) / 2)
+    os.kill(setup._started[-1], signal.SIGCONT)
+    assert engine.wait(PATIENCE)
+    assert [type(outcome) for outcome in engine.outcomes()] == [Saved]
+
+
 DYING_TRAINER = """
 import os, signal, sys, torch
 from gpukit.runtime.checkpoint import arena_engine, setup

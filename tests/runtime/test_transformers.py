@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from gpukit.ladder import Cause, ExitCode
 from gpukit.runtime.checkpoint.manifest import FOLDER, checkpoint_names
 from gpukit.runtime.store import DirectoryStore
+from tests.runtime.exactness import assert_ranks_stop_together
 from tests.runtime.pod import Pod, Run
 
 pytest.importorskip("transformers")
@@ -103,20 +103,6 @@ def test_a_trainer_goes_on_exactly_after_sigterm_and_sigkill(make_run: Callable[
 def test_two_ranks_of_a_trainer_stop_at_one_step_and_resume_exactly(
     make_run: Callable[..., Run],
 ) -> None:
-    arguments = {"with_interruptions": False}
-    whole = make_run(SOURCE, arguments=arguments, processes=2)
-    code, pod = whole.run()
-    assert code == 0, pod.output
-    source = SOURCE.replace(*PASSES)
-    run = make_run(source, arguments=arguments, processes=2, grace=30)
-    first = run.start(index=0)
-    first.wait_for("passes 5")
-    first.terminate()
-    assert first.wait() == ExitCode.PREEMPTED, first.output
-    stopped = max(map(int, re.findall(r"passes (\d+)", first.output)))
-    assert first.output.count(f"passes {stopped}\n") == 2, "both ranks made that step"
-    assert first.message["durable_step"] == stopped
-    code, second = run.run(index=1)
-    assert code == 0, second.output
-    assert run.record.attempts()[1].progress.start_step == stopped
-    assert second.message["result"] == pod.message["result"]
+    assert_ranks_stop_together(
+        make_run, SOURCE, SOURCE.replace(*PASSES), {"with_interruptions": False}
+    )
