@@ -162,6 +162,33 @@ def train_step(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     optimizer.step()
 
 
+def test_what_accelerate_prepared_is_copied_while_training_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accelerate = pytest.importorskip("accelerate")
+    from gpukit.integrations.accelerate import checkpointer
+
+    model = nn.Linear(400, 400)
+    optimizer: Any = torch.optim.AdamW(model.parameters())
+    accelerator = accelerate.Accelerator(cpu=True)
+    model, optimizer = accelerator.prepare(model, optimizer)
+    ckpt = checkpointer(accelerator, model=model, optimizer=optimizer, directory=tmp_path)
+    train_step(model, optimizer)
+    later: list[int] = []
+    made = Copy.__init__
+
+    def noted(self: Copy, *arguments: Any) -> None:
+        made(self, *arguments)
+        later.append(len(self._later))
+
+    monkeypatch.setattr(Copy, "__init__", noted)
+    for _ in ckpt.epochs(1):
+        for _ in ckpt.batches(range(3)):
+            ckpt._schedule._every_steps = 1
+            train_step(model, optimizer)
+    assert max(later) == 3, "the weights, and both moments of the optimizer"
+
+
 @pytest.mark.parametrize("how", ["in place", "data"])
 def test_a_change_behind_the_optimizers_back_tears_no_checkpoint(
     engine: ArenaEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
