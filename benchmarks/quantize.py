@@ -1,12 +1,15 @@
 """Is what `gpukit quantize` finds smaller, faster and as good as what others give? In one run.
 
-    python -m benchmarks.quantize [--only minilm|ocr|digits|pruned] [--quick]
+    python -m benchmarks.quantize [--only minilm|ocr|digits|pruned] [--quick] [--prepare]
 
 Every model goes through gpukit and through its peers: Optimum's command line, onnxruntime's static
 quantization with its defaults, Olive's, and NNCF's accuracy-aware quantization, each in its own
 environment. All results are then scored on the same held-out examples, and timed side by side with
 the original. A peer that cannot be installed or that fails is a row that says so. Exit code 1: a
 target is missed.
+
+Models, data, environments and what the peers make are kept in the user's cache folder. --prepare
+makes them and measures nothing: after it the run itself is all measurement.
 
 Data: the movie ratings that come with vaderSentiment's source, scikit-learn's digits, and text
 lines drawn here and turned, for the OCR angle classifier of rapidocr-onnxruntime.
@@ -15,11 +18,9 @@ lines drawn here and turned, for the OCR angle classifier of rapidocr-onnxruntim
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -75,7 +76,7 @@ class Outcome:
 
 def run(name: str, folder: Path, quick: bool) -> Outcome:
     """Let every tool at one model, and measure what they made."""
-    task = tasks.TASKS[name](folder, quick)
+    task, theirs = prepared(name, quick)
     target, start = TARGETS[name], time.perf_counter()
     report = quantize(
         task.checkpoint or task.model, folder / "gpukit", eval=str(task.eval),
@@ -84,9 +85,8 @@ def run(name: str, folder: Path, quick: bool) -> Outcome:
     )  # fmt: skip
     took = time.perf_counter() - start
     rows = [Row("gpukit", folder / "gpukit" / "model.onnx", report.chosen, took)]
-    if not task.trainer:
-        for tool, make in peers.PEERS.items():
-            rows.append(_peer(tool, make, task, folder))
+    for tool, made in theirs.items():
+        rows.append(Row(tool, made.path, made.said, made.seconds))
     _measure(task, rows)
     outcome = Outcome(rows)
     _judge(outcome, target, rows[0], took)
@@ -100,37 +100,33 @@ def run(name: str, folder: Path, quick: bool) -> Outcome:
     return outcome
 
 
-def _peer(
-    tool: str, make: Callable[[tasks.Task, Path], Path], task: tasks.Task, folder: Path
-) -> Row:
-    start = time.perf_counter()
-    try:
-        path, said = make(task, folder / tool.split()[0]), "made"
-    except subprocess.TimeoutExpired:
-        path, said = None, "no result in 10 minutes"
-    except (subprocess.CalledProcessError, OSError, peers.PeerError) as error:
-        detail = getattr(error, "stderr", None) or str(error)
-        path, said = None, "failed: " + (str(detail).strip().splitlines() or ["?"])[-1][:90]
-    return Row(tool, path, said, time.perf_counter() - start)
+def prepared(name: str, quick: bool) -> tuple[tasks.Task, dict[str, peers.Made]]:
+    """Return a task and what the peers make of it; pruned models have no peers."""
+    task, folder = tasks.task_of(name, quick)
+    wanted = [] if task.trainer else list(peers.PEERS)
+    return task, {tool: peers.made(tool, task, folder) for tool in wanted}
 
 
 def _measure(task: tasks.Task, rows: list[Row]) -> None:
-    """Score and time all rows on the examples that no tool has seen."""
+    """Score all rows on the examples that no tool has seen, and time them in one race."""
     metric = Metric("accuracy")
     before = tasks.answers(task.model, task.test, metric)
+    runs = []
     for row in rows:
         if row.path is None:
             continue
         try:
             after = tasks.answers(row.path, task.test, metric)
-            report = benchmark([task.model, row.path], str(task.test), seconds=10)
         except Exception as error:  # a peer's model may fail in every way
             row.said = f"does not run: {str(error).splitlines()[0][:80]}"
             continue
         row.score = metric.combine(after)
         row.drop = drop_of(metric, before, after, None, 0)
-        row.latency = report.settings[0].models[1].latency.ratio
-        row.ratio = report.models[0].file_bytes / report.models[1].file_bytes
+        runs.append((row, row.path))
+    report = benchmark([task.model, *(path for _, path in runs)], str(task.test), seconds=60)
+    for i, (row, _) in enumerate(runs, 1):
+        row.latency = report.settings[0].models[i].latency.ratio
+        row.ratio = report.models[0].file_bytes / report.models[i].file_bytes
     print(f"  original: accuracy {metric.combine(before):.4f} on {len(before)} examples")
 
 
@@ -163,10 +159,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", choices=list(TARGETS), action="append")
     parser.add_argument("--quick", action="store_true", help="fewer examples")
+    parser.add_argument("--prepare", action="store_true", help="make what is kept, and no more")
     given = parser.parse_args()
     missed = 0
     for name in given.only or TARGETS:
         print(f"{name}:", flush=True)
+        if given.prepare:
+            for tool, made in prepared(name, given.quick)[1].items():
+                print(f"  {tool:<26}{made.said}, {made.seconds:.0f} s", flush=True)
+            continue
         with tempfile.TemporaryDirectory(prefix=f"gpukit-bench-{name}-") as scratch:
             outcome = run(name, Path(scratch), given.quick)
         _table(outcome.rows)

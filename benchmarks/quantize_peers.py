@@ -7,16 +7,19 @@ pinned versions and the Python.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from .quantize_tasks import Task
 
-__all__ = ["PEERS", "PeerError"]
+__all__ = ["PEERS", "Made", "made"]
 
 _LIMIT = 600
 _REQUIREMENTS = {
@@ -34,6 +37,15 @@ _REQUIREMENTS = {
 
 class PeerError(Exception):
     """A peer that cannot be installed, or that wrote nothing."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """The model of a peer, None where there is none; what is to be said of it; seconds it took."""
+
+    path: Path | None
+    said: str
+    seconds: float
 
 
 def _python(peer: str) -> Path:
@@ -155,6 +167,27 @@ def nncf(task: Task, folder: Path) -> Path:
         folder,
     )  # fmt: skip
     return target
+
+
+def made(tool: str, task: Task, folder: Path) -> Made:
+    """Return what a peer makes of a task; it is made once, and kept in the folder."""
+    mine = folder / f"peer-{tool.split()[0]}"
+    noted = mine / "made.json"
+    if not noted.exists():
+        shutil.rmtree(mine, ignore_errors=True)
+        start, path, said = time.perf_counter(), None, "made"
+        try:
+            path = PEERS[tool](task, mine)
+        except subprocess.TimeoutExpired:
+            said = "no result in 10 minutes"
+        except (subprocess.CalledProcessError, OSError, PeerError) as error:
+            detail = getattr(error, "stderr", None) or str(error)
+            said = "failed: " + (str(detail).strip().splitlines() or ["?"])[-1][:90]
+        seconds = time.perf_counter() - start
+        mine.mkdir(exist_ok=True)
+        noted.write_text(json.dumps([path and str(path), said, seconds]))
+    where, said, seconds = json.loads(noted.read_text())
+    return Made(Path(where) if where else None, said, seconds)
 
 
 PEERS: dict[str, Callable[[Task, Path], Path]] = {

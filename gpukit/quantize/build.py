@@ -15,7 +15,7 @@ from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 from onnxruntime.quantization.onnx_model import ONNXModel
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-from . import graph
+from . import fuse, graph
 from .candidates import Recipe
 from .data import Examples, Feeds
 from .session import cpu_flags
@@ -88,7 +88,7 @@ def quantizable(model: Path, recipe: Recipe) -> list[str]:
 
 def build(
     recipe: Recipe, lifted: Path, prepared: Path, target: Path, ranges: Any = None,
-    only: Collection[str] | None = None,
+    only: Collection[str] | None = None, device: str = "cpu",
 ) -> None:  # fmt: skip
     """Write the candidate of a recipe.
 
@@ -99,12 +99,13 @@ def build(
         target: the file to write.
         ranges: of activations, for static ones.
         only: names of the nodes to quantize, of the weights to store for w8; None for all.
+        device: where it will run, ``cpu`` or ``cuda``.
     """
     if recipe.family in ("w8", "w16"):
         model = graph.load(lifted)
         chosen = only if recipe.family == "w8" else None
         store_weights(model, recipe.stored, only=chosen, half=recipe.excluded)
-        graph.save(model, target)
+        _save(model, target, device)
         return
     stage = target.with_name(target.stem + ".stage.onnx")
     try:
@@ -121,10 +122,16 @@ def build(
         model = graph.load(stage)
         if recipe.family != "fp16" and only is None:
             store_weights(model, recipe.stored)
-        graph.save(model, target)
+        _save(model, target, device)
     finally:
         for file in target.parent.glob(stage.name + "*"):
             file.unlink()
+
+
+def _save(model: ModelProto, target: Path, device: str) -> None:
+    if device == "cpu":
+        fuse.part_residuals(model)
+    graph.save(model, target)
 
 
 def _static(

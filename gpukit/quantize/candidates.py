@@ -49,6 +49,11 @@ class Recipe:
     stored: Literal[8, 16] = 8
     sparsity: float = 0.0
 
+    @property
+    def fused(self) -> bool:
+        """Whether it begins with the model whose attention blocks are one node each."""
+        return "Attention" in self.operators
+
     def without(self, nodes: tuple[str, ...]) -> Recipe:
         """Return the same recipe with these nodes left in floating point."""
         what = "16-bit" if self.family == "w8" else "FP32"
@@ -56,7 +61,7 @@ class Recipe:
 
 
 def recipes_for(
-    census: Census, *, calibrated: bool, half: bool = False,
+    census: Census, *, calibrated: bool, half: bool = False, fused: bool = False,
     families: frozenset[str] | None = None,
 ) -> list[Recipe]:  # fmt: skip
     """Return recipes for a model: the safe one first, then those that suit most of its weights.
@@ -66,6 +71,7 @@ def recipes_for(
         calibrated: whether there are examples for activation ranges.
         half: whether FP16 is what the others are compared with; then it is among them.
         families: only these; None for all that make sense.
+        fused: whether there is a form of the model with its attention blocks as one node each.
     """
     if census.parameters < STORED_FROM:
         return []
@@ -79,6 +85,9 @@ def recipes_for(
     dense = [Recipe(
         f"dynamic {'+'.join([*matmul, *gather])}", "dynamic", (*matmul, *gather)
     )] if matmul and census.share("MatMul", "Gemm", "Gather") > _WORTH else []  # fmt: skip
+    if dense and fused:
+        whole = ["Attention", *matmul, *gather]
+        dense.insert(0, Recipe(f"dynamic {'+'.join(whole)}", "dynamic", tuple(whole)))
     if lstm:
         every = [*matmul, *gather, *lstm]
         dense.append(Recipe(f"dynamic {'+'.join(every)}", "dynamic", tuple(every)))

@@ -11,7 +11,7 @@ from typing import Any
 
 from gpukit.errors import UsageError
 
-from . import graph
+from . import fuse, graph
 from .candidates import Recipe
 from .census import Census
 from .intervals import Drop, drop_of
@@ -27,6 +27,7 @@ __all__ = ["Lab", "Progress", "Settings", "Splits"]
 _SEARCH = 0.62  # part of the time limit after which no candidate is begun
 _MOST_MEMORY = 6e9  # bytes of models that are loaded at once, about
 _ROUNDS = 400
+_GLANCE = 15  # rounds after which it is known whether a candidate is worth more
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ class Lab:
         self._wide = replace(settings.place, threads=max(settings.place.threads, usable_cpus()))
         self._ranges: dict[tuple[Any, ...], Path] = {}
         self._ready: dict[float, tuple[Path, Path]] = {0.0: (model, model)}  # by sparsity
+        self._fused: dict[float, Path] = {}  # the same with attention blocks as one node each
         self._original: Path | None = None
         self.row_seconds = 1e-7
         self.score: float | None = None
@@ -172,9 +174,32 @@ class Lab:
     def prepare(self, rows: list[int]) -> list[str]:
         """Prepare the original for the quantizers, and return notes."""
         try:
-            return self._prepared(self.model, 0.0, rows)
+            notes = self._prepared(self.model, 0.0, rows)
+            return notes + self._fuse(0.0, rows)
         except StepFailed as error:
             return [f"preparing failed: {error}"]
+
+    @property
+    def fused(self) -> bool:
+        """Whether there is a form of the original with its attention blocks as one node each."""
+        return 0.0 in self._fused
+
+    def _fuse(self, sparsity: float, rows: list[int]) -> list[str]:
+        lifted = self._ready[sparsity][0]
+        if self.settings.place.target != "cpu" or not fuse.has_attention(self.census):
+            return []
+        target = self.folder / f"prepared-{sparsity:g}" / "fused.onnx"
+        try:
+            count = self.call(
+                "preparing", "fuse_model", lifted, target, self.splits.evaluation, rows,
+                self._wide, timeout=0.15 * self.settings.time_limit,
+            )  # fmt: skip
+        except StepFailed as error:
+            return [f"attention was not fused: {error}"]
+        if not count:
+            return ["attention was not fused: its layout is not known, or the result differs"]
+        self._fused[sparsity] = target
+        return [f"{count} attention blocks fused"]
 
     def _prepared(self, model: Path, sparsity: float, rows: list[int]) -> list[str]:
         folder = self.folder / f"prepared-{sparsity:g}"
@@ -188,15 +213,24 @@ class Lab:
         return notes
 
     def _sources(self, recipe: Recipe) -> tuple[Path, Path]:
-        """Return the model that a recipe begins with, lifted and prepared; pruned if it says so."""
+        """Return the model that a recipe begins with, lifted and prepared; pruned if it says so.
+
+        Raises:
+            StepFailed: pruning failed, or the recipe needs a fused form, which there is not.
+        """
         if recipe.sparsity not in self._ready:
             target = self.folder / f"pruned-{recipe.sparsity:g}.onnx"
             self.call(
                 f"pruning {recipe.sparsity:.0%} and training", "prune_checkpoint", self._pruning,
                 recipe.sparsity, target, timeout=self.step_time(),
             )  # fmt: skip
-            self._prepared(target, recipe.sparsity, self.splits.validation[:2])
-        return self._ready[recipe.sparsity]
+            rows = self.splits.validation[:4]
+            self._prepared(target, recipe.sparsity, rows)
+            self._fuse(recipe.sparsity, rows)
+        lifted, prepared = self._ready[recipe.sparsity]
+        if recipe.fused and recipe.sparsity not in self._fused:
+            raise StepFailed("attention was not fused")
+        return (self._fused[recipe.sparsity] if recipe.fused else lifted), prepared
 
     def build(self, trial: Trial, number: int) -> Path:
         """Write the candidate of a trial, load it once, and note its size."""
@@ -240,6 +274,22 @@ class Lab:
             seconds, timeout=seconds + 30, total=len(groups),
         )  # fmt: skip
         return sorted(zip(errors, groups, strict=True), key=lambda pair: -pair[0])
+
+    def pace(self, trial: Trial, rows: list[int]) -> None:
+        """Time a candidate against the original for a moment, to see what it is worth.
+
+        Nothing is done where that moment would be long.
+        """
+        threads = self.settings.place.threads
+        each = self.row_seconds * self._wide.threads / threads * self.settings.place.batch
+        if _GLANCE * each > 0.015 * self.settings.time_limit or trial.path is None:
+            return
+        times = self.call(
+            f"{trial.name}: latency", "race", [self.model, trial.path], self.splits.evaluation,
+            rows, self.settings.place, self.settings.seed, 0.02 * self.settings.time_limit,
+            _GLANCE, timeout=self.step_time(),
+        )  # fmt: skip
+        trial.latency = latency_of(times, 1, self.settings.place.batch, self.settings.seed)
 
     def race(
         self, trials: Sequence[Trial], rows: list[int], baseline: Trial | None = None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +18,17 @@ from .candidates import Recipe, recipes_for
 from .intervals import Drop, at_chance
 from .lab import Lab
 from .results import LatencyResult
-from .select import Trial, choose, within
+from .select import Trial, beaten, choose, leader, within
 from .worker import StepFailed
 
 __all__ = ["Found", "Judged", "search", "test"]
 
 _PILOT = 24
 _FEWEST = 16
+_FIRST = 4  # candidates are first scored on one in so many of the examples
+_CHOOSING, _JUDGING = 0.35, 0.25  # parts of the time limit for the validation and the test split
+_PASSES = 6  # over the validation split: the original, first looks at candidates, three finals
+_WORTHWHILE = 1.2  # by how much better than the leader a candidate must be to be worth rescuing
 _RESCUED = ("w8", "static", "dynamic")
 
 
@@ -94,13 +100,17 @@ class _Search:
     def run(self) -> Found:
         self._size_up()
         self._measure_original()
-        self._notes += self._lab.prepare(self._rows[:2])
-        for recipe in recipes_for(
+        self._notes += self._lab.prepare(self._rows[:4])
+        recipes = recipes_for(
             self._lab.census, calibrated=self._lab.splits.calibration is not None,
             half=self._set.baseline == "fp16", families=self._set.families,
-        ):  # fmt: skip
-            if not self._pruned_enough(recipe):
-                self._try(recipe)
+            fused=self._lab.fused,
+        )  # fmt: skip
+        for spare in (False, True):
+            for recipe in recipes:
+                if _spare(recipe) is spare and not self._pruned_enough(recipe):
+                    self._try(recipe)
+            self._finals()
         for family in _RESCUED:
             self._rescue(family)
         good = [t for t in self._trials if within(t, self._set.max_drop) and t.path is not None]
@@ -131,10 +141,12 @@ class _Search:
         rows = self._rows[:_PILOT]
         found = self._lab.original("original", rows, math.inf)
         self._lab.row_seconds = max(found.each, 1e-7)
-        candidates = 9 if self._set.families is None else 4
         affordable = self._set.time_limit / self._lab.row_seconds
-        self._rows = self._fewer(self._rows, 0.35 * affordable / candidates, "validation")
-        self._test = self._fewer(self._test, 0.15 * affordable / 2, "test")
+        given = self._rows
+        self._rows = self._fewer(given, _CHOOSING * affordable / _PASSES, "validation")
+        if self._lab.splits.test[0] == self._lab.splits.evaluation:
+            self._test = [*self._test, *given[len(self._rows) :]]  # what cannot choose can judge
+        self._test = self._fewer(self._test, _JUDGING * affordable / 2, "test")
 
     def _fewer(self, rows: list[int], allowed: float, what: str) -> list[int]:
         """Return all rows, or a half, a quarter … of them: coarse, so that runs agree."""
@@ -166,20 +178,41 @@ class _Search:
         self._score = lab.score = score
 
     def _try(self, recipe: Recipe) -> Trial:
-        """Build, load and score a candidate."""
+        """Build a candidate, time it for a moment, and score it on the first examples."""
         trial = Trial(recipe)
         self._trials.append(trial)
         trial.reason = self._needless(recipe)
         if trial.reason:
             return trial
+        first = max(64, len(self._rows) // _FIRST)
+        if recipe.sparsity or self._compared_with(recipe):
+            first = len(self._rows)
+        with self._timed(trial):
+            self._lab.build(trial, len(self._trials))
+            self._lab.pace(trial, self._rows[:32])
+            most, pace = self._set.max_latency_ratio, trial.latency
+            if pace and pace.ratio_low > most and not self._compared_with(recipe):
+                trial.status = "too slow"
+                trial.reason = f"latency {pace.ratio:.2f} of the original, the limit is {most:g}"
+            else:
+                self._judge(trial, first)
+        return trial
+
+    def _compared_with(self, recipe: Recipe) -> bool:
+        """Tell whether a recipe's candidate is what the others are compared with."""
+        return recipe.family == "fp16" == self._set.baseline
+
+    @contextlib.contextmanager
+    def _timed(self, trial: Trial) -> Iterator[None]:
+        """Note what the steps of a trial took, and what stopped them."""
         start = time.monotonic()
         try:
-            self._judge(trial, self._lab.build(trial, len(self._trials)))
+            yield
         except StepFailed as error:
+            trial.complete = False
             trial.status = "not tried" if error.timed_out else "failed"
             trial.reason = "the time limit" if error.timed_out else str(error)
-        trial.seconds = time.monotonic() - start
-        return trial
+        trial.seconds += time.monotonic() - start
 
     def _pruned_enough(self, recipe: Recipe) -> bool:
         """Tell whether more pruning than a recipe's has kept the budget: then less has no point."""
@@ -188,56 +221,87 @@ class _Search:
 
     def _needless(self, recipe: Recipe) -> str:
         """Return why a candidate is not worth its time, or nothing."""
-        done = [t for t in self._trials if within(t, self._set.max_drop)]
-        if self._set.families is None:
-            if recipe.family == "w16" and any(t.recipe.family == "w8" for t in done):
-                return "8-bit storage is within the budget, and smaller"
-            again = [t for t in done if t.recipe.operators == recipe.operators]
-            if recipe.calibration in ("Percentile", "Entropy") and again:
-                return f"{again[0].name} is within the budget, and as fast"
+        if self._set.families is None and _spare(recipe):
+            alike = [
+                t for t in self._trials
+                if (t.recipe.family == "w8" if recipe.family == "w16"
+                    else t.recipe.operators == recipe.operators)
+            ]  # fmt: skip
+            for trial in alike:
+                if within(trial, self._set.max_drop):
+                    return f"{trial.name} is within the budget, and no worse in size and latency"
+                if trial.status in ("lost", "too slow"):
+                    return f"no smaller or faster than {trial.name}, which will not do"
         return "" if self._lab.searching() > 0 else "the time limit"
 
-    def _judge(self, trial: Trial, path: Path) -> None:
-        """Score a candidate on the validation split; a hopeless one is given up early."""
+    def _finals(self) -> None:
+        """Score those that may win on all examples, the most promising first."""
+        waiting = [t for t in self._trials if t.status == "not tried" and t.drop is not None]
+        for trial in sorted((t for t in waiting if not t.complete), key=self._promise):
+            best = self._leader()
+            reason = beaten(trial, best, self._set.objective) if best else ""
+            if reason:
+                trial.status, trial.reason = "lost", reason
+            elif self._lab.searching() <= 0:
+                trial.reason = "the time limit"
+            else:
+                with self._timed(trial):
+                    self._judge(trial, len(self._rows))
+
+    def _leader(self) -> Trial | None:
+        return leader(
+            self._trials, objective=self._set.objective, max_drop=self._set.max_drop,
+            max_latency_ratio=self._set.max_latency_ratio,
+        )  # fmt: skip
+
+    def _promise(self, trial: Trial) -> float:
+        """Return what orders candidates: the smaller, the better they would be."""
+        if self._set.objective == "size" or trial.latency is None:
+            return (trial.bytes or 0) / self._lab.original_bytes
+        return trial.latency.ratio
+
+    def _judge(self, trial: Trial, count: int) -> None:
+        """Score a candidate on the first ``count`` validation examples; some may be done already.
+
+        A hopeless one is given up before all are done.
+        """
         lab = self._lab
-        first = self._rows[: max(64, len(self._rows) // 8)]
-        found = lab.evaluate(trial.name, path, first, lab.step_time())
-        rows, has_nan = found.rows, found.has_nan
-        if len(first) < len(self._rows) and not has_nan and not self._hopeless(rows):
-            more = lab.evaluate(trial.name, path, self._rows[len(first) :], lab.step_time())
-            has_nan = more.has_nan
-            rows = _joined(rows, more.rows)
-        if has_nan:
+        if trial.path is None:
+            return
+        done = 0 if trial.rows is None else len(trial.rows)
+        found = lab.evaluate(trial.name, trial.path, self._rows[done:count], lab.step_time())
+        if found.has_nan:
             trial.status, trial.reason = "failed", "it gives NaN"
             return
+        rows = found.rows if trial.rows is None else _joined(trial.rows, found.rows)
         labels = None if self._labels is None else self._labels[: len(rows)]
-        trial.rows = rows
+        trial.rows, trial.complete = rows, len(rows) == len(self._rows)
         trial.score = lab.score = lab.metric.combine(rows, labels)
-        trial.drop = self._drop(rows)
-        if not within(trial, self._set.max_drop):
+        trial.drop = drop = self._drop(rows)
+        clear = drop.value - 4 * drop.error > self._set.max_drop
+        if clear or (trial.complete and not within(trial, self._set.max_drop)):
             trial.status = "over budget"
-            trial.reason = f"drop {trial.drop.value:+.4f}, the budget is {self._set.max_drop:g}"
-            if len(rows) < len(self._rows):
+            trial.reason = f"drop {drop.value:+.4f}, the budget is {self._set.max_drop:g}"
+            if not trial.complete:
                 trial.reason += f" (clear after {len(rows)} examples)"
-
-    def _hopeless(self, rows: Any) -> bool:
-        drop = self._drop(rows)
-        return drop.value - 4 * drop.error > self._set.max_drop
 
     def _drop(self, rows: Any) -> Drop:
         labels = None if self._labels is None else self._labels[: len(rows)]
         return self._lab.drop(self._before[: len(rows)], rows, labels)
 
     def _rescue(self, family: str) -> None:
-        """Where all of a family are over the budget: leave what is sensitive in more bits."""
+        """Leave what is sensitive in more bits, where that may make a winner of a family's best."""
         mine = [t for t in self._trials if t.recipe.family == family]
         failed = [t for t in mine if t.status == "over budget" and t.drop is not None]
-        if not failed or any(within(t, self._set.max_drop) for t in mine):
+        best = self._leader()
+        if best:
+            failed = [t for t in failed if not beaten(t, best, self._set.objective, _WORTHWHILE)]
+        elif any(within(t, self._set.max_drop) for t in mine):
+            return
+        seconds = min(0.15 * self._set.time_limit, self._lab.searching())
+        if seconds < 1 or not failed:
             return
         nearest = min(failed, key=lambda t: t.drop.value if t.drop else math.inf)
-        seconds = min(0.15 * self._set.time_limit, self._lab.searching())
-        if seconds < 1:
-            return
         try:
             groups = self._lab.sensitive(nearest, seconds)
         except StepFailed as error:
@@ -248,9 +312,16 @@ class _Search:
         count = 1
         while count <= len(groups) // 2 and self._lab.searching() > 0:
             out = tuple(sorted(name for _, names in groups[:count] for name in names))
-            if within(self._try(nearest.recipe.without(out)), self._set.max_drop):
+            trial = self._try(nearest.recipe.without(out))
+            self._finals()
+            if within(trial, self._set.max_drop) or trial.status == "lost":
                 return
             count *= 2
+
+
+def _spare(recipe: Recipe) -> bool:
+    """Tell whether a recipe is for the case that a simpler one of its kind fails."""
+    return recipe.calibration in ("Percentile", "Entropy") or recipe.family == "w16"
 
 
 def _joined(first: Any, second: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,9 @@ from .data import Array
 from .intervals import Drop
 from .results import LatencyResult, Status
 
-__all__ = ["Baseline", "Objective", "Trial", "choose", "latency_of", "within"]
+__all__ = [
+    "Baseline", "Objective", "Trial", "beaten", "choose", "latency_of", "leader", "within",
+]  # fmt: skip
 
 Objective = Literal["latency", "size", "cost"]
 Baseline = Literal["original", "fp16"]
@@ -31,7 +33,10 @@ best of many on validation is partly the luckiest."""
 
 @dataclass
 class Trial:
-    """A candidate on its way through the search."""
+    """A candidate on its way through the search.
+
+    ``complete`` is False while it has been scored on a part of the validation examples only.
+    """
 
     recipe: Recipe
     path: Path | None = None
@@ -43,7 +48,7 @@ class Trial:
     status: Status = "not tried"
     reason: str = ""
     seconds: float = 0.0
-    marks: list[str] = field(default_factory=list)
+    complete: bool = True
 
     @property
     def name(self) -> str:
@@ -52,9 +57,36 @@ class Trial:
 
 
 def within(trial: Trial, max_drop: float, margin: float = 0.0) -> bool:
-    """Tell whether a candidate keeps the budget on the validation split."""
+    """Tell whether a candidate keeps the budget on the whole validation split."""
     drop = trial.drop
-    return drop is not None and drop.value + margin * drop.error <= max_drop
+    return trial.complete and drop is not None and drop.value + margin * drop.error <= max_drop
+
+
+def leader(
+    trials: Sequence[Trial], *, objective: Objective, max_drop: float, max_latency_ratio: float
+) -> Trial | None:
+    """Return the best so far of those that are sure to qualify, None while there is none."""
+    sure = [
+        t for t in trials
+        if within(t, max_drop, _MARGIN) and t.latency and t.latency.ratio_high <= max_latency_ratio
+    ]  # fmt: skip
+    return _best(sure, objective) if sure else None
+
+
+def beaten(trial: Trial, best: Trial, objective: Objective, by: float = 1.0) -> str:
+    """Return why a candidate cannot win against one that qualifies, however good it is, or "".
+
+    ``by``: how much better than the other it has to be, in its time or its size.
+    """
+    if objective == "size":
+        if (trial.bytes or 0) * by > (best.bytes or 0) * _TIE_SIZE:
+            return f"{best.name} is within the budget, and smaller"
+        return ""
+    if trial.latency is None or best.latency is None:
+        return ""
+    if trial.latency.ratio_low * by > best.latency.ratio_high * _TIE:
+        return f"{best.name} is within the budget, and faster"
+    return ""
 
 
 def choose(
@@ -67,7 +99,10 @@ def choose(
 
     Sets the status and the reason of each trial that was measured.
     """
-    good = [t for t in trials if within(t, max_drop) and t.bytes is not None]
+    good = [
+        t for t in trials
+        if within(t, max_drop) and t.bytes is not None and t.status != "too slow"
+    ]  # fmt: skip
     fast = [t for t in good if t.latency is not None and t.latency.ratio <= max_latency_ratio]
     for trial in good:
         if trial not in fast:
@@ -139,10 +174,13 @@ def _why_none(
 ) -> str:  # fmt: skip
     if not trials:
         return "there is nothing in the model that this could quantize"
-    if all(t.drop is None for t in trials):
+    late = any(t.status == "too slow" for t in trials)
+    if not late and all(t.drop is None for t in trials):
         reasons = {t.reason for t in trials if t.reason}
         return "no candidate could be made" + (f": {sorted(reasons)[0]}" if reasons else "")
-    if not good:
+    if not good and any(not t.complete and t.status == "not tried" for t in trials):
+        return "the time limit: no candidate was scored on all examples"
+    if not good and not late:
         return f"no candidate keeps the drop within {max_drop:g}"
     if not fast:
         return f"no candidate within the budget has a latency of {max_latency_ratio:g} or less"

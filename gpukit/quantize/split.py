@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from gpukit.errors import UsageError
@@ -43,7 +41,9 @@ def without_overlap(
 
 
 def halves(examples: Examples, seed: int) -> tuple[list[int], list[int]]:
-    """Return the rows for validation and those for the test; equal examples are on one side.
+    """Return the rows for validation and those for the test, in random order.
+
+    Equal examples are on one side, one after the other.
 
     Raises:
         UsageError: fewer than two different examples.
@@ -64,8 +64,4 @@ def halves(examples: Examples, seed: int) -> tuple[list[int], list[int]]:
     for rows in shuffled:
         side = first if len(first) <= len(second) else second
         side.extend(rows)
-    return _mixed(first, random), _mixed(second, random)
-
-
-def _mixed(rows: Sequence[int], random: np.random.Generator) -> list[int]:
-    return [rows[int(i)] for i in random.permutation(len(rows))]
+    return first, second

@@ -6,18 +6,20 @@ import functools
 import math
 import pickle
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from . import build as builder
-from . import graph
+from . import fuse, graph
 from .candidates import Recipe
 from .census import Census, take_census
-from .data import Array, Examples
+from .data import Array, Examples, Feeds
 from .metrics import Metric, Outputs
 from .prepare import prepare
 from .prune import prune_checkpoint
@@ -27,9 +29,13 @@ from .torchside import export_checkpoint, export_directory
 
 __all__ = [
     "Evaluated", "Place", "build_candidate", "calibrate_ranges", "describe", "evaluate",
-    "export_checkpoint", "export_directory", "footprint", "prepare_model", "prune_checkpoint",
-    "race", "sensitivities", "units",
+    "export_checkpoint", "export_directory", "footprint", "fuse_model", "prepare_model",
+    "prune_checkpoint", "race", "sensitivities", "units",
 ]  # fmt: skip
+
+
+_T = TypeVar("_T")
+_SHORT = 0.1  # seconds of an inference up to which caches matter, and one more costs little
 
 
 def report(value: Any) -> None:
@@ -71,6 +77,19 @@ def prepare_model(
     model: Path, folder: Path, data: Path, rows: list[int], place: Place
 ) -> tuple[Path, Path, list[str], Census]:
     """Prepare a model, each step checked on a few examples, and say what it is made of."""
+    lifted, prepared, notes = prepare(model, folder, _sameness(model, data, rows, place))
+    return lifted, prepared, notes, take_census(graph.load(lifted))
+
+
+def fuse_model(
+    lifted: Path, target: Path, data: Path, rows: list[int], place: Place
+) -> int:  # fmt: skip
+    """Write the model with its attention blocks as one node each, and return how many."""
+    return fuse.fuse_attention(lifted, target, _sameness(lifted, data, rows, place))
+
+
+def _sameness(model: Path, data: Path, rows: list[int], place: Place) -> Callable[[Path], bool]:
+    """Return what tells whether another model computes the same on a few examples."""
     examples = _examples(data)
     batches = list(examples.batches(rows, place.batch))
     session = open_session(model, place.threads)
@@ -89,8 +108,7 @@ def prepare_model(
             for a, b in zip(one, two, strict=True)
         )
 
-    lifted, prepared, notes = prepare(model, folder, same)
-    return lifted, prepared, notes, take_census(graph.load(lifted))
+    return same
 
 
 def _close(wanted: Any, found: Any) -> bool:
@@ -126,16 +144,21 @@ def evaluate(
         seconds: stop after so long, with the rows done until then.
     """
     examples = _examples(data)
-    session = open_session(model, place.threads, place.target)
+    lanes = place.threads if place.target == "cpu" else 1
+    session = open_session(model, 1, place.target)
     names = [n for n in output_names(session) if metric.output in (None, n)]
     reference = _reference(original) if original is not None else {}
     kept: dict[int, dict[str, Array]] = {}
     found: list[Any] = []
     has_nan, start, taken = False, time.perf_counter(), []
-    for mine, feeds in examples.batches(rows, place.batch):
+
+    def answer(mine: list[int], feeds: Feeds) -> tuple[list[int], dict[str, Any]]:
         before = time.perf_counter()
         outputs = run(session, names, feeds, len(mine), place.batch)
-        taken.append((time.perf_counter() - before) / len(mine))
+        taken.append((time.perf_counter() - before) / len(mine) / lanes)
+        return mine, outputs
+
+    for mine, outputs in _side_by_side(answer, examples.batches(rows, place.batch), lanes):
         has_nan = has_nan or any(
             v.dtype.kind == "f" and np.isnan(v).any() for v in outputs.values()
         )
@@ -155,6 +178,24 @@ def evaluate(
             pickle.dump(kept, file)
     rows_found = found if ":" in metric.name else np.array(found)
     return Evaluated(rows_found, float(np.median(taken)), has_nan)
+
+
+def _side_by_side(
+    answer: Callable[..., _T], items: Iterator[tuple[Any, ...]], lanes: int
+) -> Iterator[_T]:
+    """Yield answers in the order of items, ``lanes`` inferences at once.
+
+    Single-threaded inferences side by side keep all CPUs busy; threads within one small inference
+    mostly wait for each other.
+    """
+    with ThreadPoolExecutor(lanes) as pool:
+        waiting: deque[Future[_T]] = deque()
+        for item in items:
+            waiting.append(pool.submit(answer, *item))
+            if len(waiting) > lanes:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 @functools.lru_cache(maxsize=2)
@@ -195,7 +236,7 @@ def build_candidate(
     recipe: Recipe, lifted: Path, prepared: Path, target: Path, ranges: Path | None, place: Place
 ) -> int:
     """Write the candidate of a recipe, load it, and return its size in bytes."""
-    builder.build(recipe, lifted, prepared, target, _loaded(ranges))
+    builder.build(recipe, lifted, prepared, target, _loaded(ranges), device=place.target)
     open_session(target, place.threads, place.target)
     return graph.file_bytes(target)
 
@@ -263,6 +304,9 @@ def race(
 ) -> Array:  # fmt: skip
     """Time models side by side: in every round each runs once, in random order, on the same input.
 
+    Right before it is timed, a model runs once more: the one before it has filled the CPU's caches
+    with its own weights, and a service does not switch between models.
+
     Returns:
         Seconds of an inference: a row for each round, a column for each model.
     """
@@ -271,8 +315,10 @@ def race(
     names = [output_names(s) for s in sessions]
     batches = [feeds for _, feeds in examples.batches(rows, place.batch)]
 
-    def timed(i: int, number: int, repeats: int) -> float:
+    def timed(i: int, number: int, repeats: int, again: bool = False) -> float:
         feeds = batches[number % len(batches)]
+        if again:
+            sessions[i].run(names[i], feeds)
         start = time.perf_counter()
         for _ in range(repeats):
             sessions[i].run(names[i], feeds)
@@ -284,7 +330,7 @@ def race(
     for number in range(rounds):
         row = np.empty(len(models))
         for i in random.permutation(len(models)):
-            row[i] = timed(int(i), number, repeats)
+            row[i] = timed(int(i), number, repeats, again=warm[i] < _SHORT)
         found.append(row)
         report(number + 1)
         if time.perf_counter() - start > seconds and number >= 4:

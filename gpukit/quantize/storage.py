@@ -45,7 +45,8 @@ def store_weights(
 
     Args:
         model: a model whose weights are initializers; of its subgraphs too.
-        bits: 8 for integers with a scale per channel, 16 for half precision.
+        bits: 8 for integers with a scale per channel, 16 for half precision. Vectors, such as
+            biases, always get 16: one scale for all is coarse, and they weigh next to nothing.
         only: names of the weights to store; None stores all that can be.
         half: names of those that are stored in 16 bits, whatever ``bits`` is.
     """
@@ -62,7 +63,7 @@ def store_weights(
             if tensor.name not in chosen or tensor.name in outputs:
                 kept.append(tensor)
                 continue
-            of = 16 if tensor.name in half else bits
+            of = 16 if tensor.name in half or len(tensor.dims) < 2 else bits
             stored, expanding = (
                 _as_half(tensor) if of == 16 else _as_int8(tensor, _axis(tensor, readers))
             )
@@ -102,14 +103,9 @@ def _as_int8(tensor: TensorProto, axis: int) -> tuple[list[TensorProto], list[No
     if not np.isfinite(weight).all():
         return [], []
     precise = weight.astype(np.float32)
-    if weight.ndim < 2:  # a vector: one scale for all
-        largest = np.abs(precise).max(keepdims=True)
-    else:
-        keep = (
-            (0, 1) if weight.ndim == 3 and axis == 1 else (axis,)
-        )  # recurrent: each direction too
-        others = tuple(i for i in range(weight.ndim) if i not in keep)
-        largest = np.abs(precise).max(axis=others, keepdims=True)
+    keep = (0, 1) if weight.ndim == 3 and axis == 1 else (axis,)  # recurrent: each direction too
+    others = tuple(i for i in range(weight.ndim) if i not in keep)
+    largest = np.abs(precise).max(axis=others, keepdims=True)
     scale = np.maximum(largest, np.finfo(np.float16).tiny) / 127
     integers = np.clip(np.rint(precise / scale), -127, 127).astype(np.int8)
     if integers.nbytes + scale.nbytes > 0.9 * weight.nbytes:  # many short channels

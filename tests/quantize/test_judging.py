@@ -14,7 +14,7 @@ from gpukit.quantize.cost import break_even, rate_of, saving_words
 from gpukit.quantize.intervals import Drop, at_chance, drop_of, verdict_of
 from gpukit.quantize.metrics import Metric, choose_metric
 from gpukit.quantize.results import LatencyResult
-from gpukit.quantize.select import Trial, choose
+from gpukit.quantize.select import Trial, beaten, choose, leader
 from gpukit.quantize.torchside import task_of
 
 
@@ -195,6 +195,27 @@ def test_a_drop_within_its_noise_loses_to_a_clear_one() -> None:
     how: Any = {"original_bytes": 100, "max_drop": 0.01, "max_latency_ratio": 1.05}
     assert choose([lucky, clear], objective="latency", **how)[0] is clear
     assert choose([lucky], objective="latency", **how)[0] is lucky
+
+
+def test_what_cannot_win_any_more_is_known_before_it_is_scored() -> None:
+    trials = {t[0]: trial(*t) for t in TRIALS}
+    how: Any = {"max_drop": 0.01, "max_latency_ratio": 1.05}
+    best = leader(list(trials.values()), objective="latency", **how)
+    assert best is trials["as fast"]
+    assert beaten(trials["small"], best, "latency") == "as fast is within the budget, and faster"
+    assert beaten(trials["fast"], best, "latency") == ""  # a tie
+    assert beaten(trials["fast"], best, "latency", 1.2) != ""
+    assert beaten(trials["fastest, bad"], best, "latency", 1.2) == ""
+    least = leader(list(trials.values()), objective="size", **how)
+    assert least is trials["small"]
+    assert beaten(best, least, "size") == "small is within the budget, and smaller"
+    assert beaten(trials["smallest, slow"], least, "size") == ""
+    for one in trials.values():
+        one.complete = False  # scored on some examples only: nothing is certain
+    assert leader(list(trials.values()), objective="latency", **how) is None
+    winner, reason = choose(list(trials.values()), original_bytes=100, objective="size", **how)
+    assert winner is None
+    assert reason == "the time limit: no candidate was scored on all examples"
 
 
 def test_where_nothing_qualifies_the_reason_is_told() -> None:
