@@ -21,7 +21,8 @@ from .quantize_tasks import Task
 
 __all__ = ["PEERS", "Made", "made"]
 
-_LIMIT = 600
+_LIMIT = 600  # seconds
+_MEMORY = 16 << 30  # bytes
 _REQUIREMENTS = {
     "optimum": ("optimum==2.1.0", "optimum-onnx[onnxruntime]==0.1.0", "torch==2.13.0"),
     "olive": (
@@ -72,8 +73,9 @@ def _python(peer: str) -> Path:
 
 def _run(command: list[str], folder: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "HF_HUB_OFFLINE": "1"}
+    shell = ["bash", "-c", f'ulimit -v {_MEMORY >> 10}; exec "$@"', "peer", *command]
     subprocess.run(
-        command, check=True, capture_output=True, text=True, timeout=_LIMIT, cwd=folder,
+        shell, check=True, capture_output=True, text=True, timeout=_LIMIT, cwd=folder,
         env=environment,
     )  # fmt: skip
 
@@ -103,8 +105,8 @@ import sys, numpy as np
 from onnxruntime.quantization import quantize_static
 class Reader:
     def __init__(self):
-        data = np.load(sys.argv[3]); n = len(data[data.files[0]])
-        self.rest = iter({k: data[k][i : i + 1] for k in data.files} for i in range(min(n, 64)))
+        data = dict(np.load(sys.argv[3])); n = len(next(iter(data.values())))
+        self.rest = iter({k: data[k][i : i + 1] for k in data} for i in range(min(n, 64)))
     def get_next(self):
         return next(self.rest, None)
 quantize_static(sys.argv[1], sys.argv[2], Reader())
@@ -139,9 +141,9 @@ loaded = onnx.load(model)
 if max(o.version for o in loaded.opset_import if o.domain == "") < 13:
     loaded = version_converter.convert_version(loaded, 17)
 def rows(path, most):
-    data = np.load(path)
-    keys = [k for k in data.files if k != "labels"]
-    labels = data["labels"] if "labels" in data.files else np.zeros(len(data[keys[0]]))
+    data = dict(np.load(path))
+    keys = [k for k in data if k != "labels"]
+    labels = data["labels"] if "labels" in data else np.zeros(len(data[keys[0]]))
     return [({k: data[k][i : i + 1] for k in keys}, labels[i]) for i in range(len(labels))][:most]
 def inputs(item):
     return item[0]
@@ -158,7 +160,7 @@ onnx.save(made, target)
 
 
 def nncf(task: Task, folder: Path) -> Path:
-    """NNCF's quantize_with_accuracy_control, max_drop 0.01, the same examples as gpukit."""
+    """NNCF's quantize_with_accuracy_control, max_drop 0.01, on 1,000 of gpukit's examples."""
     python = _python("nncf")
     folder.mkdir(parents=True)
     target = folder / "nncf.onnx"
@@ -180,9 +182,11 @@ def made(tool: str, task: Task, folder: Path) -> Made:
             path = PEERS[tool](task, mine)
         except subprocess.TimeoutExpired:
             said = "no result in 10 minutes"
-        except (subprocess.CalledProcessError, OSError, PeerError) as error:
-            detail = getattr(error, "stderr", None) or str(error)
-            said = "failed: " + (str(detail).strip().splitlines() or ["?"])[-1][:90]
+        except subprocess.CalledProcessError as error:
+            lines = str(error.stderr or "").strip().splitlines()
+            said = f"failed with {error.returncode}: {(lines or ['no word'])[-1][:90]}"
+        except (OSError, PeerError) as error:
+            said = f"failed: {str(error)[:90]}"
         seconds = time.perf_counter() - start
         mine.mkdir(exist_ok=True)
         noted.write_text(json.dumps([path and str(path), said, seconds]))

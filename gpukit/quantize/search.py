@@ -241,7 +241,8 @@ class _Search:
             best = self._leader()
             reason = beaten(trial, best, self._set.objective) if best else ""
             if reason:
-                trial.status, trial.reason = "lost", reason
+                seen = len(trial.rows)
+                trial.status, trial.reason = "lost", f"{reason} (a look at {seen} examples)"
             elif self._lab.searching() <= 0:
                 trial.reason = "the time limit"
             else:
