@@ -75,9 +75,9 @@ class Outcome:
     missed: list[str] = field(default_factory=list)
 
 
-def run(name: str, folder: Path, quick: bool) -> Outcome:
+def run(name: str, folder: Path, quick: bool, without: list[str]) -> Outcome:
     """Let every tool at one model, and measure what they made."""
-    task, theirs = prepared(name, quick)
+    task, theirs = prepared(name, quick, without)
     target, start = TARGETS[name], time.perf_counter()
     report = quantize(
         task.checkpoint or task.model, folder / "gpukit", eval=str(task.eval),
@@ -118,10 +118,12 @@ def _own_words(report: Report, outcome: Outcome) -> None:
         outcome.missed.append(f"its own verdict is {test.verdict}")
 
 
-def prepared(name: str, quick: bool) -> tuple[tasks.Task, dict[str, peers.Made]]:
+def prepared(
+    name: str, quick: bool, without: list[str]
+) -> tuple[tasks.Task, dict[str, peers.Made]]:
     """Return a task and what the peers make of it; pruned models have no peers."""
     task, folder = tasks.task_of(name, quick)
-    wanted = [] if task.trainer else list(peers.PEERS)
+    wanted = [] if task.trainer else [tool for tool in peers.PEERS if tool not in without]
     return task, {tool: peers.made(tool, task, folder) for tool in wanted}
 
 
@@ -178,16 +180,17 @@ def main() -> int:
     parser.add_argument("--only", choices=list(TARGETS), action="append")
     parser.add_argument("--quick", action="store_true", help="fewer examples")
     parser.add_argument("--prepare", action="store_true", help="make what is kept, and no more")
+    parser.add_argument("--without", choices=list(peers.PEERS), action="append", default=[])
     given = parser.parse_args()
     missed = 0
     for name in given.only or TARGETS:
         print(f"{name}:", flush=True)
         if given.prepare:
-            for tool, made in prepared(name, given.quick)[1].items():
+            for tool, made in prepared(name, given.quick, given.without)[1].items():
                 print(f"  {tool:<26}{made.said}, {made.seconds:.0f} s", flush=True)
             continue
         with tempfile.TemporaryDirectory(prefix=f"gpukit-bench-{name}-") as scratch:
-            outcome = run(name, Path(scratch), given.quick)
+            outcome = run(name, Path(scratch), given.quick, given.without)
         _table(outcome.rows)
         for words in outcome.missed:
             print(f"  MISSED: {words}")

@@ -21,7 +21,7 @@ from .quantize_tasks import Task
 
 __all__ = ["PEERS", "Made", "made"]
 
-_LIMIT = 600  # seconds
+_INSTALL, _LIMIT = 600, 300  # seconds; gpukit itself is given 240
 _MEMORY = 16 << 30  # bytes
 _REQUIREMENTS = {
     "optimum": ("optimum==2.1.0", "optimum-onnx[onnxruntime]==0.1.0", "torch==2.13.0"),
@@ -63,7 +63,7 @@ def _python(peer: str) -> Path:
             [uv, "venv", "-q", "--python", sys.executable, str(folder)],
             [uv, "pip", "install", "-q", "--python", str(folder / "bin" / "python"), *wanted],
         ):
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_INSTALL)
             if done.returncode:
                 reason = " ".join(done.stderr.split())[:120]
                 raise PeerError(f"not installed: {reason}")
@@ -181,7 +181,7 @@ def made(tool: str, task: Task, folder: Path) -> Made:
         try:
             path = PEERS[tool](task, mine)
         except subprocess.TimeoutExpired:
-            said = "no result in 10 minutes"
+            said = f"no result in {_LIMIT} s"
         except subprocess.CalledProcessError as error:
             lines = str(error.stderr or "").strip().splitlines()
             said = f"failed with {error.returncode}: {(lines or ['no word'])[-1][:90]}"

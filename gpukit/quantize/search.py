@@ -143,16 +143,17 @@ class _Search:
         self._lab.row_seconds = max(found.each, 1e-7)
         affordable = self._set.time_limit / self._lab.row_seconds
         given = self._rows
-        self._rows = self._fewer(given, _CHOOSING * affordable / _PASSES, "validation")
+        most = _CHOOSING * affordable / _PASSES
+        kept = len(given)
+        while kept > max(most, _FEWEST):  # a half, a quarter …: coarse, so that runs agree
+            kept = math.ceil(kept / 2)
+        self._rows = self._fewer(given, kept, "validation")
         if self._lab.splits.test[0] == self._lab.splits.evaluation:
             self._test = [*self._test, *given[len(self._rows) :]]  # what cannot choose can judge
-        self._test = self._fewer(self._test, _JUDGING * affordable / 2, "test")
+        allowed = max(_FEWEST, int(_JUDGING * affordable / 2))
+        self._test = self._fewer(self._test, allowed, "test")
 
-    def _fewer(self, rows: list[int], allowed: float, what: str) -> list[int]:
-        """Return all rows, or a half, a quarter … of them: coarse, so that runs agree."""
-        kept = len(rows)
-        while kept > max(allowed, _FEWEST):
-            kept = math.ceil(kept / 2)
+    def _fewer(self, rows: list[int], kept: int, what: str) -> list[int]:
         if kept < len(rows):
             self._notes.append(f"{what} on {kept} of {len(rows)} examples, to keep the time limit")
         return rows[:kept]
