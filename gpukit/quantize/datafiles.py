@@ -9,6 +9,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -77,11 +78,7 @@ def load_function(spec: str, what: str) -> Callable[..., Any]:
         )  # fmt: skip
     try:
         if place.endswith(".py"):
-            described = importlib.util.spec_from_file_location(Path(place).stem, place)
-            if described is None or described.loader is None:
-                raise ImportError(f"cannot import {place}")
-            module = importlib.util.module_from_spec(described)
-            described.loader.exec_module(module)
+            module = _module_of(place)
         else:
             if "" not in sys.path and str(Path.cwd()) not in sys.path:
                 sys.path.insert(0, str(Path.cwd()))
@@ -97,6 +94,25 @@ def load_function(spec: str, what: str) -> Callable[..., Any]:
         raise UsageError("function-form", f"{what} {spec!r} is not a function", "name a function")
     made: Callable[..., Any] = function
     return made
+
+
+def _module_of(file: str) -> ModuleType:
+    """Import a file; it is registered, since dataclasses look for their module while it runs."""
+    described = importlib.util.spec_from_file_location(f"gpukit_file_{Path(file).stem}", file)
+    if described is None or described.loader is None:
+        raise ImportError(f"cannot import {file}")
+    module = importlib.util.module_from_spec(described)
+    before = sys.modules.get(described.name)
+    sys.modules[described.name] = module
+    try:
+        described.loader.exec_module(module)
+    except BaseException:
+        if before is None:
+            del sys.modules[described.name]
+        else:
+            sys.modules[described.name] = before
+        raise
+    return module
 
 
 def called(function: Callable[..., Any], what: str, *args: Any) -> Any:

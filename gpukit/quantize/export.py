@@ -28,8 +28,7 @@ COMPANIONS = (
 """Files of a model's folder that go along: configuration, tokenizer, vocabulary."""
 
 _OWN = frozenset({"report.json", "requirements.txt"})
-_SMALL = 40_000_000  # bytes from which on xz would take minutes
-_XZ, _GZIP = 0.7e6, 15e6  # bytes a second that they manage even on a busy CPU
+_SMALL = 40_000_000
 
 
 def check_out(out: Path) -> None:
