@@ -120,7 +120,9 @@ def test_a_folder_of_arrays(tmp_path: Path) -> None:
 
 def test_a_function_gives_examples_and_its_errors_are_told(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
-        "import numpy as np\ndef data():\n    return {'x': np.zeros((4, 3), 'float32')}\n"
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n"
+        "import numpy as np\n@dataclass\nclass Shape:\n    size: int = 3\n"
+        "def data():\n    return {'x': np.zeros((4, Shape().size), 'float32')}\n"
         "def rows():\n    return [{'x': np.zeros(3, 'float32'), 'label': 1}] * 3\n"
         "def broken():\n    raise KeyError('gone')\n"
     )
