@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
-from onnx import ModelProto, NodeProto
+from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from . import graph
 from .census import Census
 from .prepare import Same
 
-__all__ = ["fuse_attention", "has_attention", "part_residuals"]
+__all__ = ["fuse_attention", "has_attention", "heads_of", "part_residuals"]
 
 _KINDS = ("bert", "vit", "bart")  # the layouts that the fusions of onnxruntime know
 
 _DOMAIN = "com.microsoft"
+_Weights = dict[str, TensorProto]
+_MadeBy = dict[str, NodeProto]
 
 
 def has_attention(census: Census) -> bool:
@@ -39,6 +42,7 @@ def fuse_attention(source: Path, target: Path, same: Same) -> int:
     from onnxruntime.transformers.fusion_options import FusionOptions
     from onnxruntime.transformers.optimizer import optimize_by_fusion
 
+    heads, width = heads_of(graph.load(source))
     for kind in _KINDS:
         options = FusionOptions(kind)
         if kind != "vit":
@@ -46,7 +50,9 @@ def fuse_attention(source: Path, target: Path, same: Same) -> int:
         for name in ("skip_layer_norm", "bias_skip_layer_norm", "embed_layer_norm", "bias_gelu"):
             setattr(options, f"enable_{name}", False)  # slower on a CPU, or in the way of INT8
         try:
-            made = optimize_by_fusion(graph.load(source), kind, optimization_options=options).model
+            made = optimize_by_fusion(
+                graph.load(source), kind, heads, width, optimization_options=options
+            ).model
         except Exception:  # a layout that its patterns trip over
             continue
         count = len([node for node in made.graph.node if node.op_type == "Attention"])
@@ -58,6 +64,54 @@ def fuse_attention(source: Path, target: Path, same: Same) -> int:
         graph.save(made, target)
         if same(target):
             return count
+    return 0
+
+
+def heads_of(model: ModelProto) -> tuple[int, int]:
+    """Return how many heads attention has, and the width of all together; zeros if unknown.
+
+    They are read from the shapes that projections are given: (batch, sequence, heads, size), where
+    one of the last two may be -1. The first two are often computed in the graph.
+    """
+    part = model.graph
+    weights = {tensor.name: tensor for tensor in part.initializer}
+    made_by = {name: node for node in part.node for name in node.output}
+    turned = {node.input[0] for node in part.node if node.op_type == "Transpose"}
+    found: Counter[tuple[int, int]] = Counter()
+    for node in part.node:
+        if node.op_type != "Reshape" or node.output[0] not in turned:
+            continue
+        shape = _last_of(node.input[1], weights, made_by)
+        width = _width(node.input[0], weights, made_by)
+        if len(shape) == 2 and width:
+            heads = shape[0] if shape[0] > 0 else width // max(shape[1], 1)
+            if heads > 0 and width % heads == 0:
+                found[heads, width] += 1
+    return found.most_common(1)[0][0] if found else (0, 0)
+
+
+def _last_of(name: str, weights: _Weights, made_by: _MadeBy) -> list[int]:
+    """Return the last two of four dimensions, where they are constants."""
+    if name in weights:
+        whole = numpy_helper.to_array(weights[name]).ravel().tolist()
+        return whole[2:] if len(whole) == 4 else []
+    node = made_by.get(name)
+    if node is None or node.op_type != "Concat" or len(node.input) != 4:
+        return []
+    parts = [weights[n] for n in node.input[2:] if n in weights]
+    return [int(numpy_helper.to_array(t).ravel()[0]) for t in parts]
+
+
+def _width(name: str, weights: _Weights, made_by: _MadeBy) -> int:
+    """Return how wide a projection is: MatMul, perhaps with an Add after it."""
+    node = made_by.get(name)
+    for _ in range(2):
+        if node is None:
+            return 0
+        for one in node.input:
+            if one in weights and weights[one].dims:
+                return int(weights[one].dims[-1])
+        node = made_by.get(node.input[0])
     return 0
 
 

@@ -114,7 +114,7 @@ def test_attention_becomes_one_node_and_is_quantized_whole(
     seen = np.asarray(Examples.open(data).columns["mask"])[..., None] == 1
     np.testing.assert_allclose(outputs(fused, data) * seen, wanted * seen, atol=1e-4)
     recipe = next(
-        r for r in recipes_for(take_census(graph.load(path)), calibrated=False, target="cpu",
+        r for r in recipes_for(take_census(graph.load(path)), calibrated=False,
                                fused=True) if r.fused
     )  # fmt: skip
     target = tmp_path / "int8.onnx"
@@ -158,3 +158,25 @@ def test_norms_of_older_exporters_are_seen_too() -> None:
     )  # fmt: skip
     assert fuse.part_residuals(model) == 1
     assert model.graph.node[0].op_type == "Sum"
+
+
+@pytest.mark.parametrize(("shape", "wanted"), [((4, -1), (4, 32)), ((-1, 8), (4, 32)),
+                                               ((4, 8), (4, 32)), ((5, -1), (0, 0))])  # fmt: skip
+def test_heads_are_read_where_the_rest_of_a_shape_is_computed(
+    shape: tuple[int, int], wanted: tuple[int, int]
+) -> None:
+    parts = [
+        onnx.numpy_helper.from_array(np.array([size]), name)
+        for name, size in zip(("heads", "size"), shape, strict=True)
+    ]
+    model = model_of(
+        [
+            node("MatMul", ["x", "w"], ["p"]),
+            node("Concat", ["n", "s", "heads", "size"], ["shape"], axis=0),
+            node("Reshape", ["p", "shape"], ["r"]),
+            node("Transpose", ["r"], ["y"], perm=[0, 2, 1, 3]),
+        ],
+        [value("x", ["n", "s", 16]), value("n", [1], INT64), value("s", [1], INT64)],
+        [value("y", None)], [weight("w", 16, 32), *parts],
+    )  # fmt: skip
+    assert fuse.heads_of(model) == wanted
