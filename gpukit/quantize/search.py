@@ -232,7 +232,7 @@ class _Search:
                 if within(trial, self._set.max_drop):
                     return f"{trial.name} is within the budget, and no worse in size and latency"
                 if trial.status in ("lost", "too slow"):
-                    return f"no smaller or faster than {trial.name}, which will not do"
+                    return f"no smaller or faster than {trial.name}, which is out"
         return "" if self._lab.searching() > 0 else "the time limit"
 
     def _finals(self) -> None:
