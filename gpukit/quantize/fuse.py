@@ -119,8 +119,8 @@ def part_residuals(model: ModelProto) -> int:
     """Write residual Adds before a LayerNormalization as Sum, in place; return how many.
 
     onnxruntime merges Add and LayerNormalization into SkipLayerNormalization when it loads a
-    model. On CPUs that kernel works number by number and divides by the deviation in each: it took
-    three to four times as long as the two operators apart.
+    model. On CPUs that kernel works number by number and divides by the deviation in each: with
+    onnxruntime 1.32 it took 4 (16 x 384) to 9 times (256 x 1024) as long as the two apart.
     """
     if graph.opset_of(model) < 8:  # Sum does not broadcast there
         return 0
