@@ -67,8 +67,13 @@ def later(runs: Runs, of: Callable[[dict[str, Any], dict[str, Any]], float]) -> 
 
 
 def slowdown(run: dict[str, Any], save: dict[str, Any]) -> float:
-    """Seconds that the steps behind a save took longer than usual."""
-    return sum(max(seconds - run["step"], 0.0) for seconds in save["behind"])
+    """Seconds that the steps behind a save took longer than as many others do on average.
+
+    Steps are now and then slow by themselves, so means are compared: counting every step above
+    the median as lost would charge that to the save. One save's figure may be below zero.
+    """
+    behind: list[float] = save["behind"]
+    return sum(behind) - len(behind) * float(run["step"])
 
 
 def save_figures(runs: Runs) -> dict[str, float]:
@@ -76,7 +81,8 @@ def save_figures(runs: Runs) -> dict[str, float]:
     copy = statistics.median(x for run in runs for x in run["memcpy"])
     disk = statistics.median(min(run["write"]) for run in runs)
     stall = statistics.median(later(runs, lambda _, save: save["stall"]))
-    lost = statistics.median(later(runs, lambda run, save: save["stall"] + slowdown(run, save)))
+    slow = statistics.mean(later(runs, slowdown))
+    lost = stall + max(slow, 0.0)
     durable = statistics.median(later(runs, lambda _, save: save["durable"]))
     first = statistics.median(run["saves"][0]["stall"] for run in runs)
     size = runs[0]["bytes"]
@@ -85,7 +91,7 @@ def save_figures(runs: Runs) -> dict[str, float]:
         "lost": lost, "first ÷ later": first / stall, "durable": durable,
         "durable ÷ limit": durable / disk,
         "memory ÷ state": statistics.median(run["extra"] / run["bytes"] for run in runs),
-        "slow-down": max(lost - stall, 0.0), "memcpy": copy, "limit": disk,
+        "slow-down": lost - stall, "memcpy": copy, "limit": disk,
         "step": statistics.median(run["step"] for run in runs),
     }  # fmt: skip
 

@@ -152,7 +152,7 @@ def run_save(
     system.close()
     copies += memcpy(size)
     return {
-        "bytes": size, "step": statistics.median(bodies), "saves": saves, "extra": extra,
+        "bytes": size, "step": statistics.mean(bodies), "saves": saves, "extra": extra,
         "memcpy": copies, "write": write_limit(size, folder),
     }  # fmt: skip
 

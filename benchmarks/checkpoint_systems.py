@@ -214,10 +214,10 @@ class Lightning(_Plain):
     name = "Lightning AsyncCheckpointIO"
 
     def __init__(self, *arguments: Any) -> None:
-        from lightning.pytorch.plugins.io import AsyncCheckpointIO
+        from lightning.pytorch.plugins.io import AsyncCheckpointIO, TorchCheckpointIO
 
         super().__init__(*arguments)
-        self.io: Any = AsyncCheckpointIO()
+        self.io: Any = AsyncCheckpointIO(TorchCheckpointIO())
 
     def write(self, path: Path) -> None:
         began = self.began

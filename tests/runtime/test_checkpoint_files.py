@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import collections
+import ctypes
 import io
 import json
 import math
+import mmap
 import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load as official_load
 
 from gpukit.errors import CheckpointError
-from gpukit.runtime.checkpoint import tensorfile
+from gpukit.runtime.checkpoint import pages, tensorfile
 from gpukit.runtime.checkpoint.codec import decode, encode
 from gpukit.runtime.checkpoint.engine import FencedError, SyncEngine, Writer
 from gpukit.runtime.checkpoint.manifest import FOLDER, checkpoint_names
@@ -110,6 +113,42 @@ def test_the_official_reader_accepts_the_file() -> None:
     assert len(data) == sums.size
     official = official_load(data)
     assert all(torch.equal(official[name], tensor) for name, tensor in tensors.items())
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"a": {"dtype": "F32", "shape": [1 << 50], "data_offsets": [0, 4 << 50]}},
+        {"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 8]}},
+        {
+            "a": {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]},
+            "b": {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]},
+        },
+        ["no", "object"],
+    ],
+)
+def test_a_header_that_lies_is_damage_and_asks_for_no_memory(entries: object) -> None:
+    text = json.dumps(entries).encode()
+    stream = len(text).to_bytes(8, "little") + text + bytes(8)
+    with pytest.raises(tensorfile.DamagedFileError):
+        tensorfile.read(io.BytesIO(stream), {"size": len(stream), "crc32": []})
+
+
+def test_memory_is_there_before_it_is_filled_and_keeps_what_it_holds() -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+
+    size = 64 << 20
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    memory[5:8] = b"abc"
+    base, before = ctypes.addressof(ctypes.c_char.from_buffer(memory)), resident()
+    halves = [(base + 3, base + size // 2), (base + size // 2, base + size)]
+    with pages.prefaulted(halves):
+        end = time.monotonic() + 60.0
+        while resident() < before + size * 3 // 4 and time.monotonic() < end:
+            time.sleep(0.001)
+    assert resident() >= before + size * 3 // 4
+    assert memory[5:8] == b"abc"
 
 
 def state_of(value: int) -> dict[str, Any]:

@@ -317,7 +317,7 @@ def test_without_room_checkpoints_are_streamed_and_that_is_said(
     assert ckpt.save() == 0
     said = capfd.readouterr().err
     assert len(said.splitlines()) == 1
-    assert "64 MiB" in said or "61 MiB" in said
+    assert "a snapshot needs 62 MiB" in said  # 61 MiB of weights, and what is added for the rest
     assert "checkpoints are streamed, and training waits for them" in said
     assert "raise memory=" in said
     back = loaded(tmp_path)["objects"]["model"]

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from gpukit.errors import CheckpointError
 
 from .memory import room
+from .pages import DONTFORK, POPULATE_WRITE, advise
 from .tensorfile import PAGE
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Arena", "NoRoomError"]
 
-_POPULATE_WRITE, _DONTFORK = 23, 10  # <linux/mman.h>; since Linux 5.14 and 2.6.16
 _STRIDE = 16 << 20
 _MARGIN = 256 << 20  # left for the trainer when the arena is made
 _SLACK = 1.04  # so much more than the state an arena may be before it is cut
@@ -53,7 +53,6 @@ class Arena:
         self._touched.set()
         self._failed = False
         self._pinned: int | None = None
-        self._library = ctypes.CDLL(None, use_errno=True)
 
     @property
     def ready(self) -> bool:
@@ -137,7 +136,7 @@ class Arena:
             with suppress(OSError):  # this thread alone, on Linux
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
             base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-            self._advise(base, len(memory), _DONTFORK)  # data-loader workers need no copy of it
+            advise(base, len(memory), DONTFORK)  # data-loader workers need no copy of it
             for start in range(0, len(memory), _STRIDE):
                 self._populate(memory, base, start, min(_STRIDE, len(memory) - start))
             self._pin(base, len(memory))
@@ -147,18 +146,9 @@ class Arena:
             self._touched.set()
 
     def _populate(self, memory: mmap.mmap, base: int, start: int, length: int) -> None:
-        if self._advise(base + start, length, _POPULATE_WRITE):
-            return
-        if ctypes.get_errno() not in (22, 38):  # EINVAL, ENOSYS: an older kernel
-            raise MemoryError
-        for page in range(start, start + length, PAGE):
-            memory[page] = memory[page]
-
-    def _advise(self, address: int, length: int, advice: int) -> bool:
-        result: int = self._library.madvise(
-            ctypes.c_void_p(address), ctypes.c_size_t(length), ctypes.c_int(advice)
-        )
-        return result == 0
+        if not advise(base + start, length, POPULATE_WRITE):
+            for page in range(start, start + length, PAGE):
+                memory[page] = memory[page]
 
     def _pin(self, base: int, length: int) -> None:
         """Let GPUs copy into it without a detour; a refusal costs speed alone."""

@@ -10,8 +10,9 @@ witnesses of its bytes, and that snapshot is thrown away.
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,9 @@ LATER_BYTES = 256 << 10
 """Smaller tensors are copied at once: it takes less than to think about them."""
 
 _WITNESSES = 4
+_SLICE = 4 << 20  # bytes that one thread copies at a time
+_THREADS = 4
+"""Threads of a copy that training waits for: one core does not fill the bus to memory."""
 
 
 @dataclass(frozen=True)
@@ -128,12 +132,41 @@ def _words(tensor: torch.Tensor) -> tuple[int, ...]:
 
 
 def _copy(parts: Sequence[Part]) -> None:
+    """Copy while training waits: large tensors with all cores, the others in one call."""
     import torch
 
-    with torch.no_grad():
-        plain = [part for part in parts if part.source.numel()]
-        if plain:
-            torch._foreach_copy_([p.target for p in plain], [p.source for p in plain])
+    large = [p for p in parts if _size(p.source) >= LATER_BYTES and p.source.is_contiguous()]
+    taken = set(map(id, large))
+    small = [p for p in parts if id(p) not in taken and p.source.numel()]
+    slices = iter(
+        [
+            (p.target.data_ptr() + start, p.source.data_ptr() + start, min(_SLICE, size - start))
+            for p in large
+            for size in (_size(p.source),)
+            for start in range(0, size, _SLICE)
+        ]
+    )
+    others = [threading.Thread(target=_move_all, args=(slices,)) for _ in range(_helpers())]
+    for thread in others if large else ():
+        thread.start()
+    if small:
+        with torch.no_grad():
+            torch._foreach_copy_([p.target for p in small], [p.source for p in small])
+    _move_all(slices)
+    for thread in others if large else ():
+        thread.join()
+
+
+def _helpers() -> int:
+    """Return how many threads beside this one may copy: the cores are shared by the ranks."""
+    cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
+    return max(min(cores, _THREADS) - 1, 0)
+
+
+def _move_all(slices: Iterator[tuple[int, int, int]]) -> None:
+    """Copy slices until none is left; a list's iterator gives each one to one thread."""
+    for target, source, size in slices:
+        ctypes.memmove(target, source, size)
 
 
 def _move(part: Part) -> None:

@@ -16,7 +16,7 @@ from .codec import decode
 from .commit import Writer, data_file, tree_file
 from .manifest import FOLDER, MANIFEST, CheckpointName, Manifest, checkpoint_names
 from .quarantine import Quarantine
-from .tensorfile import OLDER_INSTEAD, DamagedFileError, read
+from .tensorfile import OLDER_INSTEAD, DamagedFileError, check, read
 
 if TYPE_CHECKING:
     import torch
@@ -84,23 +84,22 @@ class Reader:
             )
         own: Any = None
         for rank in range(manifest.world_size):  # every rank verifies all: all decide alike
-            mine = rank == self._writer.rank
-            state = self._load_rank(name, rank, manifest, into if mine else {})
-            own = state if mine else own
+            tree, expected = self._tree(name, rank, manifest), manifest.files[data_file(rank)]
+            with self._store.open_read(name.key(data_file(rank))) as source:
+                if rank == self._writer.rank:
+                    own = decode(tree, read(source, expected, into))
+                else:
+                    check(source, expected)
         return own
 
-    def _load_rank(
-        self, name: CheckpointName, rank: int, manifest: Manifest, into: Mapping[str, torch.Tensor]
-    ) -> Any:
+    def _tree(self, name: CheckpointName, rank: int, manifest: Manifest) -> Any:
+        """Return a rank's state that is no tensor, verified."""
         data = self._require(name.key(tree_file(rank)))
         if [zlib.crc32(data)] != manifest.files[tree_file(rank)]["crc32"]:
             raise DamagedFileError(
                 "checkpoint-damaged", f"{tree_file(rank)} is damaged", OLDER_INSTEAD
             )
-        tree = json.loads(json.loads(data)["body"])["tree"]
-        with self._store.open_read(name.key(data_file(rank))) as source:
-            tensors = read(source, manifest.files[data_file(rank)], into)
-        return decode(tree, tensors)
+        return json.loads(json.loads(data)["body"])["tree"]
 
     def _require(self, key: str) -> bytes:
         data = self._store.get(key)

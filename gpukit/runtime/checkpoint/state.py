@@ -133,7 +133,10 @@ class Registry:
         weakref.finalize(engine, hook.remove)
 
     def expected_bytes(self) -> int:
-        """Estimate how large the state will be, before the optimizers have made theirs."""
+        """Estimate how large the state will be, before the optimizers have made theirs.
+
+        Some more than that: an arena that is too small by a header is made anew at the first save.
+        """
         weights = sum(_size(t) for t in self.targets("").values())
         moments = 0
         for optimizer in self._optimizers.values():
@@ -146,7 +149,7 @@ class Registry:
             each = 2 if "betas" in optimizer.defaults else int("momentum" in optimizer.defaults)
             parameters = (p for group in optimizer.param_groups for p in group["params"])
             moments += known or each * sum(_size(p) for p in parameters if p.requires_grad)
-        return weights + moments
+        return int((weights + moments) * 1.01) + (1 << 20)
 
     def _parameters(self) -> Iterator[tuple[str, str, torch.nn.Parameter]]:
         for name, value in self._objects.items():
