@@ -289,8 +289,8 @@ def _outputs(
             ) from None  # fmt: skip
         raise UsageError(
             "model-unloadable", f"onnxruntime cannot load {model.name}: {error}",
-            "check it with `python -m onnxruntime.tools.check_onnx_model_mobile_usability`, "
-            "or export it again",
+            "load it by hand with onnxruntime.InferenceSession; what names an operator or a type "
+            "that is missing needs another opset or type in the export",
         ) from None  # fmt: skip
     if not names:
         raise UsageError(

@@ -45,7 +45,9 @@ def frontier(points: Sequence[Point]) -> list[Point]:
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
     """Return round numbers that span a range, at most about ``most`` steps."""
-    width = max(high - low, 1e-9) / most
+    if high <= low:
+        high = low + 1
+    width = (high - low) / most
     power = 10 ** math.floor(math.log10(width))
     step = next(power * k for k in (1, 2, 2.5, 5, 10) if power * k >= width * 0.999)
     first = math.floor(low / step + 1e-9)

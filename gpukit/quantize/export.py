@@ -17,17 +17,16 @@ from gpukit.errors import UsageError
 from . import graph
 
 __all__ = [
-    "COMPANIONS", "check_out", "companions_of", "compressed", "compression_for", "put_model",
-    "staged",
+    "check_out", "companions_of", "compressed", "compression_for", "put_model", "staged",
 ]  # fmt: skip
 
-COMPANIONS = (
-    "*.json", "*.txt", "*.model", "merges.*", "vocab.*", "*.tiktoken", "*.jinja", "spiece.*",
-    "sentencepiece.*",
+_COMPANIONS = (
+    "*config*.json", "*token*.json", "*vocab*", "*process*.json", "*label*.json", "*label*.txt",
+    "modules.json", "merges.txt", "chat_template.*", "*.tiktoken", "spiece.*", "sentencepiece.*",
 )  # fmt: skip
-"""Files of a model's folder that go along: configuration, tokenizer, vocabulary."""
+"""Files of a model's folder that go along: configuration, tokenizer, vocabulary. Nothing else does:
+who knows what lies beside a model."""
 
-_OWN = frozenset({"report.json", "requirements.txt"})
 _SMALL = 40_000_000
 
 
@@ -87,8 +86,8 @@ def put_model(model: Path, folder: Path) -> Path:
 
 def companions_of(folder: Path) -> list[Path]:
     """Return the files beside a model that go along with it."""
-    found = {file for pattern in COMPANIONS for file in folder.glob(pattern)}
-    return sorted(f for f in found if f.is_file() and f.name not in _OWN)
+    found = {file for pattern in _COMPANIONS for file in folder.glob(pattern)}
+    return sorted(file for file in found if file.is_file())
 
 
 def compression_for(files: list[Path]) -> str:

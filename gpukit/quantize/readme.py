@@ -14,8 +14,8 @@ def text(report: Report) -> str:
     test = report.test
     size = report.original.file_bytes / max(report.result.file_bytes, 1)
     verdict = {
-        "met": "within the budget", "missed": "over the budget",
-        "inconclusive": "the test split is too small to tell",
+        "met": "within it", "missed": "over it",
+        "inconclusive": "more than the test split can tell",
     }[test.verdict]  # fmt: skip
     a, b = report.original, report.result
     first, second = report.original_latency, report.result_latency
@@ -37,8 +37,8 @@ def text(report: Report) -> str:
 
 {table}
 
-Drop {test.drop.value:+.4f} (95 %: {test.drop.low:+.4f} to {test.drop.high:+.4f}), budget
-{report.max_drop:g}: {verdict}.
+Drop {test.drop.value:+.4f} (95 %: {test.drop.low:+.4f} to {test.drop.high:+.4f}); the budget is
+{report.max_drop:g}, and this is {verdict}.
 
 ```python
 import numpy as np

@@ -45,7 +45,7 @@ class Given:
 
 
 def resolve(
-    model: Path, folder: Path, factory: str | None, trainer_data: DataSource, worker: Worker,
+    model: Path, folder: Path, factory: str | None, examples: DataSource, worker: Worker,
     time_limit: float,
 ) -> Given:  # fmt: skip
     """Return the model as an ONNX file; exported into ``folder`` where it is none yet.
@@ -54,7 +54,7 @@ def resolve(
         model: an ONNX file, a directory, or a checkpoint.
         folder: for the exported model.
         factory: ``module:function`` that makes the module of a checkpoint.
-        trainer_data: examples, of which one is the example input of the export.
+        examples: of which one is the example input of the export.
         worker: does the export.
         time_limit: seconds that it may take.
 
@@ -64,7 +64,7 @@ def resolve(
     if not model.exists():
         raise UsageError("model-missing", f"there is no model at {model}", "check the path")
     if factory is not None:
-        return _checkpoint(model, folder, factory, trainer_data, worker, time_limit)
+        return _checkpoint(model, folder, factory, examples, worker, time_limit)
     if model.is_dir():
         return _directory(model, folder, worker, time_limit)
     if model.suffix in _CHECKPOINTS:
@@ -72,12 +72,14 @@ def resolve(
             "factory-missing", f"{model} has weights without the model that they are for",
             "give --factory module:function, which returns the torch module; its code is run",
         )  # fmt: skip
-    return Given(model, model.name, tuple(companions_of(model.parent)) if _alone(model) else ())
+    return Given(
+        model, model.name, tuple(companions_of(model.parent)) if _has_folder(model) else ()
+    )
 
 
-def _alone(model: Path) -> bool:
-    """Tell whether a folder is that of this model: then the files beside it belong to it."""
-    return model.name == "model.onnx" or (model.parent / "config.json").is_file()
+def _has_folder(model: Path) -> bool:
+    """Tell whether a folder is that of a model: then the files beside it belong to it."""
+    return any((model.parent / name).is_file() for name in ("config.json", "tokenizer.json"))
 
 
 def _directory(model: Path, folder: Path, worker: Worker, time_limit: float) -> Given:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from gpukit.errors import UsageError
 from gpukit.quantize.data import Examples, Input
 from gpukit.quantize.datafiles import read_examples
+from gpukit.quantize.export import companions_of, compressed, compression_for
 from gpukit.quantize.split import halves, without_overlap
 
 X = Input("x", "float32", (None, 3))
@@ -178,3 +180,22 @@ def test_halves_share_nothing_and_follow_the_seed() -> None:
     assert halves(found, seed=1) == (first, second) != halves(found, seed=2)
     with pytest.raises(UsageError, match="1 different example"):
         halves(read_examples({"x": np.zeros((9, 3), np.float32)}, (X,), "--eval"), 0)
+
+
+def test_what_goes_along_with_a_model_is_its_own(tmp_path: Path) -> None:
+    mine = ["config.json", "tokenizer.json", "special_tokens_map.json", "vocab.txt", "merges.txt",
+            "preprocessor_config.json", "added_tokens.json", "spiece.model"]  # fmt: skip
+    others = ["secrets.json", "notes.txt", "model.safetensors.index.json", "report.json"]
+    for name in (*mine, *others):
+        (tmp_path / name).write_text("{}")
+    assert {file.name for file in companions_of(tmp_path)} == set(mine)
+
+
+@pytest.mark.parametrize("how", ["xz -6", "gzip -1"])
+def test_compressing_ends_in_time(how: str, tmp_path: Path) -> None:
+    files = [tmp_path / "a", tmp_path / "b"]
+    files[0].write_bytes(bytes(3_000_000))
+    files[1].write_bytes(np.random.default_rng(0).bytes(1000))
+    assert compression_for(files) == "xz -6"
+    assert 1000 < (compressed(files, how, math.inf) or 0) < 20_000
+    assert compressed(files, how, 0) is None

@@ -138,6 +138,39 @@ def test_the_original_comes_back_where_nothing_is_good_enough(task: Task) -> Non
     assert report.test.drop.value == 0
 
 
+MINE = """
+import numpy as np
+
+def rows():
+    with np.load("eval.npz") as data:
+        return [{"x": x, "gold": int(y)} for x, y in zip(data["x"], data["labels"])]
+
+def balanced(outputs, labels):
+    said = outputs.argmax(1)
+    return np.mean([(said == labels)[labels == k].mean() for k in np.unique(labels)])
+"""
+
+
+@pytest.mark.e2e
+def test_a_metric_and_data_of_ones_own(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(task.folder)
+    Path("mine.py").write_text(MINE)
+    Path("calib").mkdir()
+    with np.load("calib.npz") as data:
+        np.save("calib/x.npy", data["x"])
+    with np.load("eval.npz") as data:
+        lines = [json.dumps({"x": x.tolist()}) for x in data["x"][:40] + np.float32(1e-3)]
+    Path("calib.jsonl").write_text("\n".join(lines))
+    options = ["--eval", "mine.py:rows", "--label-key", "gold", "--metric", "mine.py:balanced",
+               "--max-latency-ratio", "50", "--recipe", "static"]  # fmt: skip
+    for number, calib in enumerate(("calib", "calib.jsonl")):
+        out = f"out{number}"
+        assert main(task.arguments(*options, "--calib", calib, "-o", out)) == 0
+        report = Report.model_validate_json((Path(out) / "report.json").read_text())
+        assert (report.metric, report.outcome) == ("mine.py:balanced", "quantized")
+        assert report.test.baseline == pytest.approx(0.9, abs=0.05)
+
+
 @pytest.mark.e2e
 def test_the_same_seed_gives_the_same_file(task: Task) -> None:
     found = []
