@@ -60,6 +60,7 @@ chaos: $(READY)  ## kill a training a thousand times, most of them in a save; co
 
 soak: $(READY)  ## the runs of thousands: more kills, more random specs
 	GPUKIT_SOAK=1 $(BIN)/python -m pytest -q -n $(WORKERS) tests/runtime/test_kill.py tests/property \
+		tests/quantize/test_large.py \
 		tests/cluster/test_strict.py tests/cluster/test_interruptions.py tests/healing
 	$(BIN)/python -m benchmarks.calibration
 

@@ -22,7 +22,8 @@ __all__ = [
 
 _COMPANIONS = (
     "*config*.json", "*token*.json", "*vocab*", "*process*.json", "*label*.json", "*label*.txt",
-    "modules.json", "merges.txt", "chat_template.*", "*.tiktoken", "spiece.*", "sentencepiece.*",
+    "modules.json", "merges.txt", "chat_template.*", "*.tiktoken", "*.spm", "spiece.*",
+    "sentencepiece.*", "tokenizer.model",
 )  # fmt: skip
 """Files of a model's folder that go along: configuration, tokenizer, vocabulary. Nothing else does:
 who knows what lies beside a model."""

@@ -1,7 +1,7 @@
-"""Makes Hugging Face directories for the tests, in the environment of the extra quantize-hf.
+"""Makes a Hugging Face directory for the tests, in the environment of the extra quantize-hf.
 
-``python hf_models.py classifier FOLDER`` trains a small BERT on made-up reviews;
-``python hf_models.py translator FOLDER`` saves an encoder and decoder as they are born.
+``python hf_models.py FOLDER`` trains a small BERT on made-up reviews and saves it, and examples
+beside the folder.
 """
 
 from __future__ import annotations
@@ -71,17 +71,7 @@ def classifier(folder: Path) -> None:
         (folder.parent / f"{name}.jsonl").write_text("\n".join(lines))
 
 
-def translator(folder: Path) -> None:
-    from transformers import T5Config, T5ForConditionalGeneration
-
-    tokenizer(folder)
-    T5ForConditionalGeneration(T5Config(
-        vocab_size=len(WORDS), d_model=32, d_kv=8, d_ff=64, num_layers=1, num_heads=4,
-        decoder_start_token_id=0,
-    )).save_pretrained(folder)  # fmt: skip
-
-
 if __name__ == "__main__":
-    target = Path(sys.argv[2])
+    target = Path(sys.argv[1])
     target.mkdir(parents=True)
-    {"classifier": classifier, "translator": translator}[sys.argv[1]](target)
+    classifier(target)

@@ -169,3 +169,18 @@ def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
     with Worker(tmp_path / "log", 1) as worker, pytest.raises(UsageError) as caught:
         sources.resolve(tmp_path, tmp_path, None, {}, worker, 10)
     assert caught.value.id == "model-directory"
+
+
+def test_a_model_in_several_files_is_told_so(tmp_path: Path) -> None:
+    folder = tmp_path / "t5"
+    (folder / "onnx").mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    made("dense opset 18", folder)[0].rename(folder / "onnx" / "encoder_model.onnx")
+    with Worker(tmp_path / "log", 1) as worker:
+        given = sources.resolve(folder, tmp_path, None, {}, worker, 10)
+        assert given.onnx == folder / "onnx" / "encoder_model.onnx"
+        assert [file.name for file in given.companions] == ["config.json"]
+        made("dense opset 18", folder)[0].rename(folder / "onnx" / "decoder_model.onnx")
+        with pytest.raises(UsageError, match=r"decoder_model.onnx, encoder_model.onnx") as caught:
+            sources.resolve(folder, tmp_path, None, {}, worker, 10)
+    assert caught.value.id == "model-several"

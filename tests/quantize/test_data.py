@@ -184,7 +184,8 @@ def test_halves_share_nothing_and_follow_the_seed() -> None:
 
 def test_what_goes_along_with_a_model_is_its_own(tmp_path: Path) -> None:
     mine = ["config.json", "tokenizer.json", "special_tokens_map.json", "vocab.txt", "merges.txt",
-            "preprocessor_config.json", "added_tokens.json", "spiece.model"]  # fmt: skip
+            "preprocessor_config.json", "added_tokens.json", "spiece.model", "source.spm",
+            "tokenizer.model"]  # fmt: skip
     others = ["secrets.json", "notes.txt", "model.safetensors.index.json", "report.json"]
     for name in (*mine, *others):
         (tmp_path / name).write_text("{}")

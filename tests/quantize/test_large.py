@@ -1,7 +1,11 @@
-"""A model of more than 2 GB, which no protobuf holds: its weights stay in files beside it."""
+"""A model of more than 2 GB, which no protobuf holds: its weights stay in files beside it.
+
+It takes minutes, 10 GB of disk and 13 GB of memory, so it runs with GPUKIT_SOAK only.
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -45,14 +49,14 @@ def large(folder: Path) -> Path:
     return path
 
 
-@pytest.mark.e2e
+@pytest.mark.skipif(not os.environ.get("GPUKIT_SOAK"), reason="GPUKIT_SOAK is not set")
 @pytest.mark.timeout(900)
 def test_a_model_over_two_gigabytes_is_quantized_and_copied(tmp_path: Path) -> None:
     model = large(tmp_path)
     assert (tmp_path / "w.bin").stat().st_size > 2**31
-    ids = np.random.default_rng(1).integers(0, ROWS, (60, 8))
+    ids = np.random.default_rng(1).integers(0, ROWS, (40, 8))
     report = quantize(
-        model, tmp_path / "out", eval={"ids": ids}, recipe="w8", objective="size",
+        model, tmp_path / "out", eval={"ids": ids}, recipe="dynamic", objective="size",
         max_latency_ratio=100, time_limit=600,
     )  # fmt: skip
     assert report.outcome == "quantized", report.reason

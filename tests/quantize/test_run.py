@@ -145,9 +145,8 @@ def rows():
     with np.load("eval.npz") as data:
         return [{"x": x, "gold": int(y)} for x, y in zip(data["x"], data["labels"])]
 
-def balanced(outputs, labels):
-    said = outputs.argmax(1)
-    return np.mean([(said == labels)[labels == k].mean() for k in np.unique(labels)])
+def right(outputs, labels):
+    return (outputs.argmax(1) == labels).mean()
 """
 
 
@@ -158,17 +157,12 @@ def test_a_metric_and_data_of_ones_own(task: Task, monkeypatch: pytest.MonkeyPat
     Path("calib").mkdir()
     with np.load("calib.npz") as data:
         np.save("calib/x.npy", data["x"])
-    with np.load("eval.npz") as data:
-        lines = [json.dumps({"x": x.tolist()}) for x in data["x"][:40] + np.float32(1e-3)]
-    Path("calib.jsonl").write_text("\n".join(lines))
-    options = ["--eval", "mine.py:rows", "--label-key", "gold", "--metric", "mine.py:balanced",
+    options = ["--eval", "mine.py:rows", "--label-key", "gold", "--metric", "mine.py:right",
                "--max-latency-ratio", "50", "--recipe", "static"]  # fmt: skip
-    for number, calib in enumerate(("calib", "calib.jsonl")):
-        out = f"out{number}"
-        assert main(task.arguments(*options, "--calib", calib, "-o", out)) == 0
-        report = Report.model_validate_json((Path(out) / "report.json").read_text())
-        assert (report.metric, report.outcome) == ("mine.py:balanced", "quantized")
-        assert report.test.baseline == pytest.approx(0.9, abs=0.05)
+    assert main(task.arguments(*options, "--calib", "calib")) == 0
+    report = Report.model_validate_json((task.out / "report.json").read_text())
+    assert (report.metric, report.outcome) == ("mine.py:right", "quantized")
+    assert report.test.baseline == pytest.approx(0.9, abs=0.05)
 
 
 @pytest.mark.e2e
