@@ -94,23 +94,23 @@ def _verdict(report: Report) -> list[str]:
     mark = output.mark("→")
     lines = [
         output.style(report.chosen, bold=True) + f": {report.reason}",
-        f"  {report.metric:<14} {test.baseline:.4f} {mark} {test.score:.4f} on "
+        f"  {report.metric:<15} {test.baseline:.4f} {mark} {test.score:.4f} on "
         f"{test.drop.examples} held-out examples, drop {test.drop.value:+.4f} "
         f"(95 %: {test.drop.low:+.4f} to {test.drop.high:+.4f})",
-        f"  {'budget':<14} {report.max_drop:g}: " + _budget(report),
-        f"  {'file':<14} {size(a.file_bytes)} {mark} {size(b.file_bytes)} "
+        f"  {'budget':<15} {report.max_drop:g}: " + _budget(report),
+        f"  {'file':<15} {size(a.file_bytes)} {mark} {size(b.file_bytes)} "
         f"({a.file_bytes / max(b.file_bytes, 1):.2f}x smaller)",
     ]
     if a.compressed_bytes and b.compressed_bytes:
         lines.append(
-            f"  {'compressed':<14} {size(a.compressed_bytes)} {mark} {size(b.compressed_bytes)} "
+            f"  {'compressed':<15} {size(a.compressed_bytes)} {mark} {size(b.compressed_bytes)} "
             f"({a.compressed_bytes / b.compressed_bytes:.2f}x, {b.compression})"
         )
     if a.memory_bytes and b.memory_bytes:
-        lines.append(f"  {'memory (RSS)':<14} {size(a.memory_bytes)} {mark} {size(b.memory_bytes)}")
+        lines.append(f"  {'memory (RSS)':<15} {size(a.memory_bytes)} {mark} {size(b.memory_bytes)}")
     first, second = report.original_latency, report.result_latency
     lines.append(
-        f"  {'latency':<14} p50 {first.p50_ms:.3g} {mark} {second.p50_ms:.3g} ms, p99 "
+        f"  {'latency':<15} p50 {first.p50_ms:.3g} {mark} {second.p50_ms:.3g} ms, p99 "
         f"{first.p99_ms:.3g} {mark} {second.p99_ms:.3g} ms, ratio {second.ratio:.2f} "
         f"({second.ratio_low:.2f} to {second.ratio_high:.2f}) of {_base(report)}, "
         f"{report.threads} thread(s)"

@@ -76,32 +76,36 @@ def _tiles(report: Report) -> str:
 
 
 def _pictures(report: Report) -> str:
-    """Return two drawings: what keeps the budget, and of that what is small and fast."""
+    """Return two drawings: what keeps the budget, and what is small and fast."""
     scored = [
         Point("original", 0.0, 100.0, "original", f"original, {report.original.file_bytes:,} bytes")
     ]
     timed = [Point("original", 100.0, report.original_latency.ratio, "original", "original")]
     for number, c in enumerate(report.candidates, 1):
-        if c.drop is None or c.bytes is None:
+        if c.bytes is None:
             continue
         part, kind = 100 * c.bytes / report.original.file_bytes, _kind(c)
-        title = f"{c.name}: drop {c.drop.value:+.4f}, {c.bytes:,} bytes"
-        scored.append(Point(str(number), c.drop.value, part, kind, title))
+        title = f"{c.name}: {c.bytes:,} bytes"
+        if c.drop is not None:
+            title += f", drop {c.drop.value:+.4f}"
+            scored.append(Point(str(number), c.drop.value, part, kind, title))
         if c.latency is not None:
             title += f", latency {c.latency.ratio:.2f}"
             timed.append(Point(str(number), part, c.latency.ratio, kind, title))
+    good = [p for p in timed if p.kind in ("original", "chosen", "kept")]
     size = Axis("file, % of the original", lambda v: f"{v:g}")
     drop = Axis(f"drop in {report.metric}", lambda v: f"{v:g}", max(4 * report.max_drop, 1e-6))
     of = "the original" if report.baseline == "original" else report.baseline
     latency = Axis(f"latency relative to {of}", lambda v: f"{v:g}", 2.5)
     first = scatter(scored, drop, size, limit=report.max_drop)
-    second = scatter(timed, size, latency, best=frontier(timed))
+    second = scatter(timed, size, latency, best=frontier(good))
     return (
         f'<div class="pictures"><figure><figcaption>What keeps the budget</figcaption>{first}'
-        f"</figure><figure><figcaption>Of that, what is small and fast</figcaption>{second}"
+        f"</figure><figure><figcaption>What is small and fast</figcaption>{second}"
         '</figure></div><p class="dim">Numbers are those of the table. Left and down is better; '
-        "the line joins what nothing beats in both. → is beyond the edge. Only what keeps the "
-        f"budget is timed. Objective: least {html.escape(report.objective)}.</p>"
+        "the line joins what nothing beats in both. → is beyond the edge. What is over the budget "
+        "is not timed, and what is clearly too slow is not scored. "
+        f"Objective: least {html.escape(report.objective)}.</p>"
     )
 
 
@@ -127,8 +131,9 @@ def _table(report: Report) -> str:
 
 def _row(number: int, c: CandidateResult) -> str:
     drop = c.drop
+    name = html.escape(c.name).replace("+", "+<wbr>")
     cells = [
-        f"<td class=n>{number}</td><td>{html.escape(c.name)}</td>",
+        f"<td class=n>{number}</td><td>{name}</td>",
         _number("" if c.size_ratio is None else f"{c.size_ratio:.2f}x"),
         _latency(c.latency),
         _number("" if c.score is None else f"{c.score:.4f}"),

@@ -73,6 +73,7 @@ def report(**changes: Any) -> Report:
             candidate("a", "chosen", 0.001, 0.5), candidate("b", "lost", 0.001, 0.51),
             candidate("c", "too slow", 0.0, 9.0), candidate("d", "over budget", 0.7, None),
             candidate("e", "not tried", None, None), candidate("f", "failed", None, None),
+            candidate("g", "too slow", None, 2.0),
         ),
     }  # fmt: skip
     return Report.model_validate({**values, **changes})
@@ -88,7 +89,7 @@ class Tags(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: Any) -> None:
         self.found.append(tag)
-        if tag not in ("meta", "path", "circle", "br"):
+        if tag not in ("meta", "path", "circle", "wbr"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -103,9 +104,9 @@ def test_the_page_is_whole_and_runs_nothing(outcome: str) -> None:
     assert tags.open == []
     assert not {"script", "link", "img", "iframe"} & set(tags.found)
     assert tags.found.count("svg") == 2
-    assert page.count("<tr") == 2 + 6 + 5 + 5  # heads and the original, candidates, sizes, costs
+    assert page.count("<tr") == 2 + 7 + 5 + 5  # heads and the original, candidates, sizes, costs
     assert "not measured" in page
-    for name in "abcdef":
+    for name in "abcdefg":
         assert f"<td>{name}</td>" in page
 
 
@@ -114,6 +115,7 @@ def test_pictures_show_what_is_beyond_the_edge() -> None:
     assert ">1, 2<" in page  # both lie on one place
     assert ">4 →<" in page
     assert ">3 →<" in page
+    assert page.count(">7<") == 2  # in the table, and where it is timed
 
 
 def test_what_fp16_is_compared_with_is_said() -> None:
