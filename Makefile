@@ -48,6 +48,7 @@ bench: $(READY)  ## measure against peers, side by side; prints ratios
 	$(BIN)/python -m benchmarks.submit
 	$(BIN)/python -m benchmarks.interruptions
 	$(BIN)/python -m benchmarks.checkpoint
+	$(BIN)/python -m benchmarks.frameworks
 	$(BIN)/python -m benchmarks.goodput
 	$(BIN)/python -m benchmarks.quantize
 

@@ -10,6 +10,16 @@ from pathlib import Path
 __all__ = ["HttpsServer"]
 
 
+class _Socket(ssl.SSLSocket):
+    """Closed when it is forgotten: of a client that is gone before the handshake begins.
+
+    ``wrap_socket`` then raises, and drops the socket that it has made (Python 3.11, ``_create``).
+    """
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class HttpsServer(ThreadingHTTPServer):
     """Serves from the start on, on a free ``port``."""
 
@@ -19,6 +29,7 @@ class HttpsServer(ThreadingHTTPServer):
     def __init__(self, handler: type[BaseHTTPRequestHandler], certificate: Path, key: Path) -> None:
         super().__init__(("127.0.0.1", 0), handler)
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.sslsocket_class = _Socket
         self._context.load_cert_chain(certificate, key)
         self.port = int(self.server_address[1])
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()

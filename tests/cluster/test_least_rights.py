@@ -10,11 +10,7 @@ import pytest
 from .api import wait_until
 from .products import Desk
 
-pytestmark = [
-    pytest.mark.e2e,
-    # the test kubelet's server of logs, when a reader of them goes away
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.e2e
 
 
 def test_a_service_account_with_just_these_roles_does_everything(desk: Desk) -> None:

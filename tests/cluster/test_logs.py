@@ -13,11 +13,7 @@ from gpukit.runtime.store import DirectoryStore
 from .api import wait_until
 from .products import Desk
 
-pytestmark = [
-    pytest.mark.e2e,
-    # the test kubelet's server of logs, when a reader of them goes away
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.e2e
 
 
 def test_logs_of_an_evicted_attempt_come_from_the_store(desk: Desk) -> None:

@@ -14,11 +14,7 @@ from gpukit.contract import ANNOTATION_SUBMITTED
 from .api import wait_until
 from .products import Desk
 
-pytestmark = [
-    pytest.mark.e2e,
-    # the test kubelet's server of logs, when a reader of them goes away
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.e2e
 
 
 def test_a_run_is_made_followed_shown_and_removed(desk: Desk) -> None:

@@ -10,10 +10,7 @@ from .api import wait_until
 from .products import Desk
 from .proxy import FaultProxy
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.e2e
 
 
 def test_killed_after_every_request_of_a_submission(desk: Desk, proxy: FaultProxy) -> None:

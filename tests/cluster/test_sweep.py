@@ -9,10 +9,7 @@ import pytest
 from .api import wait_until
 from .products import Desk
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.e2e
 
 _SHARED = 'checkpoints="pvc:kept", cpu=0.1, memory="256Mi"'
 
