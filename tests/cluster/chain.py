@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from gpukit.contract import CHECKPOINT_MOUNT
-from tests.runtime.exactness import newest_durable
+from tests.runtime.exactness import NOTE_SAVES, newest_durable
 
 from .api import Json, wait_until
 from .cluster import Cluster
@@ -23,11 +23,15 @@ __all__ = [
     "progressed", "start_chain",
 ]  # fmt: skip
 
-_SOURCE = """
+EVERY = 5
+_SOURCE = f"""
 import hashlib
 from pathlib import Path
 from gpukit import Checkpointer, run_info
-
+{NOTE_SAVES}
+EVERY = {EVERY}
+"""
+_SOURCE += """
 class Chain:
     digest = ""
     def state_dict(self):
@@ -38,7 +42,8 @@ class Chain:
 @gpu_job(profile="h100", spot=True, checkpoints="new:1Gi", platform="generic")
 def chain(steps: int, folder: str) -> dict:
     chain = Chain()
-    ckpt = Checkpointer(chain=chain, every_steps=5)
+    ckpt = Checkpointer(chain=chain, every_steps=EVERY)
+    note_saves(f"{folder}/trace.saves")
     lines = os.open(f"{folder}/trace", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     done = 0
     for _ in ckpt.epochs(1):
@@ -60,7 +65,9 @@ def start_chain(cluster: Cluster, folder: Path, *, steps: int = 250) -> ClusterR
         return {"digest": chained(steps), "steps": steps}
 
     arguments: dict[str, object] = {"steps": steps, "folder": CHECKPOINT_MOUNT}
-    return start_run(cluster, folder, _SOURCE, arguments, reference)
+    run = start_run(cluster, folder, _SOURCE, arguments, reference)
+    run.every = EVERY
+    return run
 
 
 def finish(run: ClusterRun) -> None:

@@ -85,7 +85,7 @@ def test_preempted_by_a_pod_of_higher_priority(cluster: Cluster, run: ClusterRun
 def test_its_node_is_deleted(cluster: Cluster, run: ClusterRun) -> None:
     pod = run.wait_for_steps(30)
     run.interrupt(pod, lambda _: cluster.node(node_of(cluster, pod)).vanish())
-    run.check_exact(loss_per_attempt=10)
+    run.check_exact(killed=True)
     assert run.causes() == FREE  # by the index, since the pod had no last word
     assert run.charged() == 0
 
@@ -101,20 +101,20 @@ def test_its_node_falls_silent_and_is_declared_out_of_service(
         pod["metadata"]["name"]
     ]  # no second writer while nobody knows
     node.taint(OUT_OF_SERVICE, "nodeshutdown", "NoExecute")
-    run.check_exact(loss_per_attempt=10)
+    run.check_exact(killed=True)
     assert run.causes() == FREE
 
 
 def test_killed(cluster: Cluster, run: ClusterRun) -> None:
     run.interrupt(run.wait_for_steps(30), cluster.kill)
-    run.check_exact(loss_per_attempt=10)
+    run.check_exact(killed=True)
     assert run.causes() == CHARGED
     assert not run.job().get("failedIndexes")  # its index was not burned
 
 
 def test_out_of_memory(cluster: Cluster, run: ClusterRun) -> None:
     run.interrupt(run.wait_for_steps(30), lambda pod: cluster.kill(pod, oom=True))
-    run.check_exact(loss_per_attempt=10)
+    run.check_exact(killed=True)
     assert run.causes() == CHARGED
 
 

@@ -42,12 +42,14 @@ class ClusterRun:
     Attributes:
         reference: returns what a run without an interruption returns; ``steps`` is part of it.
         began: for each attempt the newest durable step when the one before had ended.
+        every: steps from one save to the next.
     """
 
     cluster: Cluster
     bundle: Bundle
     reference: Callable[[], dict[str, object]]
     began: dict[int, int] = field(default_factory=lambda: {1: 0})
+    every: int = exactness.EVERY
 
     @property
     def name(self) -> str:
@@ -106,20 +108,22 @@ class ClusterRun:
 
         return wait_until(f"attempt {number}", started, every=0.05, **options)
 
-    def check_exact(self, *, loss_per_attempt: int = 0) -> None:
+    def check_exact(self, *, killed: bool = False) -> None:
         """Wait for the end; assert that it is that of a run without an interruption.
 
         Args:
-            loss_per_attempt: steps that an interruption may have cost.
+            killed: without notice, so that steps may have been lost: those that have to be.
         """
         self.cluster.wait_for_job(self.name)
         result = self.record.result()
         assert result is not None
         assert result.value == self.reference()
         exactness.check_run(
-            self, self.trace, self.began, loss_per_attempt=loss_per_attempt,
+            self, self.trace, self.began, loss_per_attempt=None if killed else 0,
             total=int(result.value["steps"]),
         )  # fmt: skip
+        if killed:
+            exactness.check_losses(self.trace, self.began, every=self.every)
 
     def causes(self) -> list[Cause]:
         """Return how the attempts ended."""

@@ -20,15 +20,7 @@ from tests.runtime.pod import Pod, Run
 EPOCHS, PER_EPOCH, EVERY = 3, 80, 3
 STEPS = EPOCHS * PER_EPOCH
 
-_TEMPLATE = """
-import hashlib, random
-import torch
-from torch import nn
-from torch.utils.data import DataLoader, Dataset
-from gpukit import Checkpointer, run_info
-
-{patch}
-
+NOTE_SAVES = """
 def note_saves(path):  # of each safe point: whether a save was begun there, or put off
     from gpukit.runtime.checkpoint.saves import Saves
     begin, wanted = Saves.begin, Saves.wanted
@@ -46,6 +38,19 @@ def note_saves(path):  # of each safe point: whether a save was begun there, or 
         if self._owed:
             note(b"busy", step)
     Saves.begin, Saves.wanted = noted_begin, noted_wanted
+"""
+"""Source for a job: :func:`check_losses` reads what it writes."""
+
+_TEMPLATE = """
+import hashlib, random
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from gpukit import Checkpointer, run_info
+
+{patch}
+
+{note_saves}
 
 class Noisy(Dataset):
     def __len__(self):
@@ -124,7 +129,8 @@ def source(patch: str = "none") -> str:
     """The job's source with one part of the restore taken out."""
     numbers = {"EPOCHS": EPOCHS, "PER_EPOCH": PER_EPOCH, "EVERY": EVERY}
     head = "".join(f"{name} = {value}\n" for name, value in numbers.items())
-    return head + _TEMPLATE.replace("{patch}", PATCHES[patch])
+    whole = _TEMPLATE.replace("{note_saves}", NOTE_SAVES)
+    return head + whole.replace("{patch}", PATCHES[patch])
 
 
 @dataclass(frozen=True)
@@ -214,23 +220,24 @@ def saves(trace: Path) -> list[tuple[int, str, int]]:
     return [(int(attempt), what, int(step)) for attempt, what, step in lines]
 
 
-def check_losses(trace: Path, began: dict[int, int]) -> None:
+def check_losses(trace: Path, began: dict[int, int], *, every: int = EVERY) -> None:
     """Assert of each attempt that was killed that no step was lost but those that have to be.
 
     How many that are follows from two rules, and from nothing else:
 
     1. One save is in flight, so the one before the newest that was begun is durable, and the next
        attempt begins at the newest or at that one.
-    2. A save is due every ``EVERY`` steps, and is begun at once unless one is in flight (or the
+    2. A save is due every so many steps, and is begun at once unless one is in flight (or the
        memory for the first one is still being prepared): then at the first safe point after that.
 
-    So a kill costs ``max(EVERY, F) + F`` steps at most, and the one that has not reached its safe
+    So a kill costs ``max(every, F) + F`` steps at most, and the one that has not reached its safe
     point, with F the steps made while a save is in flight. F is what the disk makes of it: the
     rules are checked at every safe point, and not a number.
 
     Args:
         trace: what the job wrote down; its saves are beside it.
         began: for each attempt the newest durable step when it was started.
+        every: steps from one save to the next.
     """
     events, executed = saves(trace), Executed.read(trace)
     for attempt, start in began.items():
@@ -241,7 +248,7 @@ def check_losses(trace: Path, began: dict[int, int]) -> None:
             assert began[attempt + 1] in begun[-2:], f"attempt {attempt} had begun {begun}"
         reached = max(executed.of(attempt), default=start) - 1  # surely at its safe point
         for here, following in pairwise([*begun, reached + 1]):
-            due = range((here // EVERY + 1) * EVERY, following)
+            due = range((here // every + 1) * every, following)
             assert set(due) <= busy, f"attempt {attempt}: no save between {here} and {following}"
 
 
