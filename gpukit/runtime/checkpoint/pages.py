@@ -16,7 +16,9 @@ from contextlib import contextmanager
 
 __all__ = ["DONTFORK", "POPULATE_WRITE", "advise", "prefaulted"]
 
-HUGEPAGE, DONTFORK, POPULATE_WRITE = 14, 10, 23  # <linux/mman.h>; the last since Linux 5.14
+HUGEPAGE = 14  # <linux/mman.h>
+DONTFORK = 10
+POPULATE_WRITE = 23  # since Linux 5.14
 _UNKNOWN = (errno.EINVAL, errno.ENOSYS)
 _PIECE = 32 << 20
 _WORTH = 1 << 20  # bytes; below, a thread costs more
