@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 
 from gpukit.quantize import benchmark, quantize
 from gpukit.quantize.intervals import Drop, drop_of
@@ -201,4 +202,5 @@ def main() -> int:
 
 if __name__ == "__main__":
     np.seterr(all="ignore")
+    ort.set_default_logger_severity(4)  # it warns of each constant that a model does not need
     sys.exit(main())

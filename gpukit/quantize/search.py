@@ -27,6 +27,7 @@ _PILOT = 24
 _FEWEST = 16
 _FIRST = 4  # candidates are first scored on one in so many of the examples
 _CHOOSING, _JUDGING = 0.35, 0.25  # parts of the time limit for the validation and the test split
+_RESERVED = 0.2  # of the time limit, for scoring on all examples while nothing has been yet
 _PASSES = 6  # over the validation split: the original, first looks at candidates, three finals
 _WORTHWHILE = 1.2  # by how much better than the leader a candidate must be to be worth rescuing
 _RESCUED = ("w8", "static", "dynamic")
@@ -233,18 +234,30 @@ class _Search:
                     return f"{trial.name} is within the budget, and no worse in size and latency"
                 if trial.status in ("lost", "too slow"):
                     return f"no smaller or faster than {trial.name}, which is out"
-        return "" if self._lab.searching() > 0 else "the time limit"
+        unsettled = bool(self._waiting()) and not self._found()
+        kept = _RESERVED * self._set.time_limit if unsettled else 0.0
+        return "" if self._lab.searching() > kept else "the time limit"
+
+    def _found(self) -> bool:
+        """Tell whether there is a candidate that keeps the budget."""
+        return any(within(t, self._set.max_drop) for t in self._trials)
+
+    def _waiting(self) -> list[Trial]:
+        """Return candidates that were scored on a part of the examples and may be good."""
+        return [
+            t for t in self._trials
+            if t.status == "not tried" and t.drop is not None and not t.complete
+        ]  # fmt: skip
 
     def _finals(self) -> None:
         """Score those that may win on all examples, the most promising first."""
-        waiting = [t for t in self._trials if t.status == "not tried" and t.drop is not None]
-        for trial in sorted((t for t in waiting if not t.complete), key=self._promise):
+        for trial in sorted(self._waiting(), key=self._promise):
             best = self._leader()
             reason = beaten(trial, best, self._set.objective) if best else ""
             if reason:
                 seen = len(trial.rows)
                 trial.status, trial.reason = "lost", f"{reason} (a look at {seen} examples)"
-            elif self._lab.searching() <= 0:
+            elif self._lab.searching() <= 0 and self._found():
                 trial.reason = "the time limit"
             else:
                 with self._timed(trial):
