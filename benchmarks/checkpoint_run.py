@@ -174,8 +174,8 @@ def run_load(system: System, model: Any, optimizer: Any, folder: Path, _: Memory
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.zero_()
+        system.forget()
         drop(folder)
-        system.old = None  # type: ignore[attr-defined]
         began = time.perf_counter()
         system.load()
         loads.append(time.perf_counter() - began)

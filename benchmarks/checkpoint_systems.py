@@ -30,6 +30,9 @@ class System(Protocol):
     def durable(self) -> float | None:
         """Return the seconds from the newest save's beginning until it was durable, if it is."""
 
+    def forget(self) -> None:
+        """Be as a new process is: without a state of the optimizer, where :meth:`load` makes it."""
+
     def load(self) -> None:
         """Load the newest checkpoint into the model and the optimizer."""
 
@@ -84,6 +87,9 @@ class _Plain:
     def write(self, path: Path) -> None:
         raise NotImplementedError
 
+    def forget(self) -> None:
+        pass
+
     def load(self) -> None:
         raise NotImplementedError
 
@@ -104,6 +110,9 @@ class TorchSave(_Plain):
             file.flush()
             os.fsync(file.fileno())
         self.done()
+
+    def forget(self) -> None:
+        self.optimizer.state.clear()
 
     def load(self) -> None:
         self.put_back(torch.load(self.newest(), weights_only=True))
@@ -246,6 +255,7 @@ class Gpukit:
         from gpukit.runtime.checkpoint.saves import Saves
 
         self.make = lambda: _checkpointer(model, optimizer, folder)
+        self.optimizer = optimizer
         self.checkpointer: Any = self.make()
         self.took: float | None = None
         note: Callable[..., None] = Saves._note
@@ -267,8 +277,11 @@ class Gpukit:
     def durable(self) -> float | None:
         return self.took
 
+    def forget(self) -> None:
+        self.checkpointer = None
+        self.optimizer.state.clear()
+
     def load(self) -> None:
-        self.old = self.checkpointer  # given back when nobody measures
         self.checkpointer = self.make()
 
     def close(self) -> None:

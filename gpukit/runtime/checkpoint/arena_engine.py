@@ -152,7 +152,7 @@ class ArenaEngine:
         """Make ``state`` durable as the checkpoint of ``step``; see :meth:`.engine.Engine.save`."""
         self.wait(float("inf"))
         while self.begin(step, state):
-            self._arena.wait(1.0)
+            self.wait(float("inf"))
         self.wait(float("inf"))
         outcome = self._outcomes.pop()
         if isinstance(outcome, Saved):
@@ -160,10 +160,12 @@ class ArenaEngine:
         raise outcome.error
 
     def wait(self, seconds: float) -> bool:
-        """Wait until nothing is in flight, at most ``seconds``; tell whether that is so."""
+        """Wait until a save could begin, at most ``seconds``; tell whether one could."""
+        end = time.monotonic() + seconds
         flight = self._flight
-        limit = None if seconds == float("inf") else max(seconds, 0.0)
-        return flight is None or flight.over.wait(limit)
+        if flight is not None and not flight.over.wait(_until(end)):
+            return False
+        return self._arena.wait(_until(end))
 
     def barrier(self) -> None:
         """Return when stable tensors may be changed; called before every optimizer step."""
@@ -342,6 +344,11 @@ class ArenaEngine:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _until(end: float) -> float:
+    """Return the seconds until a monotonic time, as the library's locks take them."""
+    return min(max(end - time.monotonic(), 0.0), threading.TIMEOUT_MAX)
 
 
 def say(text: str) -> None:

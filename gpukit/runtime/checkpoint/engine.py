@@ -86,7 +86,7 @@ class Engine(Protocol):
         """Return what became of the saves that were begun, each once."""
 
     def wait(self, seconds: float) -> bool:
-        """Wait until no save is in flight, at most so long; tell whether none is."""
+        """Wait until a save could begin: none is in flight. At most so long; tell whether."""
 
     def barrier(self) -> None:
         """Return when stable tensors may be changed; called before each optimizer step."""

@@ -56,18 +56,21 @@ class Saves:
             _say(f"checkpoint of step {step} is put off: {why}")
         return not why
 
-    def begin(self, step: int, capture: Callable[[], Any], stable: Stable) -> None:
+    def begin(
+        self, step: int, capture: Callable[[], Any], stable: Stable, *, last: bool = False
+    ) -> None:
         """Begin a save; what becomes of it is heard at a later safe point.
 
         Args:
             step: safe points passed.
             capture: returns the state.
             stable: see :meth:`.engine.Engine.begin`.
+            last: there will be no other safe point.
         """
         alone = self._ctx is None or self._ctx.world_size == 1
         try:
             while self._engine.begin(step, capture(), stable):
-                if alone:
+                if alone and not last:
                     return  # at one of the next safe points
                 self._engine.wait(_SHORT)  # the other ranks have begun: this one must
         except _SURVIVABLE as error:
@@ -80,7 +83,7 @@ class Saves:
         """Begin the save that is due and was put off: there will be no other safe point."""
         if self._owed and self._engine.wait(_LAST_WAIT):
             self.collect()
-            self.begin(step, capture, stable)
+            self.begin(step, capture, stable, last=True)
 
     def collect(self) -> None:
         """Take note of what became of the saves that were begun.
