@@ -28,7 +28,7 @@ from .checkpoint_systems import SYSTEMS, System
 
 __all__ = ["main"]
 
-BLOCKS, WARM, FREE, SAVES, MOST = 43, 3, 6, 5, 60
+BLOCKS, WARM, FREE, SAVES, MOST, LOADS = 43, 3, 6, 5, 60, 7
 JOB_STEPS, JOB_EVERY = 40, 5
 
 
@@ -169,7 +169,7 @@ def run_load(system: System, model: Any, optimizer: Any, folder: Path, _: Memory
     system.close()
     expected = [p.detach().clone() for p in model.parameters()]
     raw, loads = [], []
-    for _ in range(4):
+    for _ in range(LOADS):
         raw.append(cold_read(folder))
         with torch.no_grad():
             for parameter in model.parameters():

@@ -97,7 +97,7 @@ def test_two_builders_at_once_build_once(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)
     monkeypatch.setattr(build, "_build_one", compile_slowly)
-    monkeypatch.setattr(build, "_go_version", lambda: "go1.99")
+    monkeypatch.setattr(build, "go_version", lambda: "go1.99")
     threads = [threading.Thread(target=build.build) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -105,7 +105,7 @@ def test_two_builders_at_once_build_once(tmp_path: Path, monkeypatch: pytest.Mon
         thread.join()
     assert built == list(build.COMPONENTS)
     assert build.binaries().name.endswith("-go1.99")
-    monkeypatch.setattr(build, "_go_version", lambda: None)
+    monkeypatch.setattr(build, "go_version", lambda: None)
     assert build.binaries().name.endswith("-go1.99")  # without Go, what is there is used
 
 

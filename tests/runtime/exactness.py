@@ -32,9 +32,9 @@ def note_saves(path):  # of each safe point: whether a save was begun there, or 
         if self._owed and not answer:
             note(b"busy", step)
         return answer
-    def noted_begin(self, step, capture, stable):
+    def noted_begin(self, step, capture, stable, **options):
         note(b"begins", step)  # before: a kill may come at any moment
-        begin(self, step, capture, stable)
+        begin(self, step, capture, stable, **options)
         if self._owed:
             note(b"busy", step)
     Saves.begin, Saves.wanted = noted_begin, noted_wanted
