@@ -249,7 +249,8 @@ def check_losses(trace: Path, began: dict[int, int], *, every: int = EVERY) -> N
         reached = max(executed.of(attempt), default=start) - 1  # surely at its safe point
         for here, following in pairwise([*begun, reached + 1]):
             due = range((here // every + 1) * every, following)
-            assert set(due) <= busy, f"attempt {attempt}: no save between {here} and {following}"
+            why = f"attempt {attempt}: no save between {here} and {following} in {mine}"
+            assert set(due) <= busy, why
 
 
 def assert_nothing_was_damaged(pods: list[Pod]) -> None:
