@@ -9,6 +9,7 @@ import json
 import math
 import mmap
 import random
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load as official_load
 
+from gpukit import Checkpointer
 from gpukit.errors import CheckpointError
-from gpukit.runtime.checkpoint import pages, tensorfile
+from gpukit.runtime.checkpoint import arena, pages, tensorfile
 from gpukit.runtime.checkpoint.codec import decode, encode
 from gpukit.runtime.checkpoint.engine import FencedError, SyncEngine, Writer
 from gpukit.runtime.checkpoint.manifest import FOLDER, checkpoint_names
@@ -237,3 +239,21 @@ def test_a_changed_model_is_refused_with_the_differences() -> None:
     assert "model.weight is (2, 4) here and (2, 3) there" in info.value.message
     with pytest.raises(CheckpointError, match=r"not in it: ema; only in it: model"):
         Registry({"ema": torch.nn.Linear(3, 2)}).restore(saved)
+
+
+def test_a_save_that_memory_was_not_ready_for_is_made_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold, touch = threading.Event(), arena.Arena._touch
+    monkeypatch.setattr(
+        arena.Arena, "_touch", lambda self, memory: hold.wait(60.0) and touch(self, memory)
+    )
+    model = torch.nn.Linear(40, 40)
+    ckpt = Checkpointer(model=model, directory=tmp_path, every_steps=1)
+    for _ in ckpt.epochs(1):
+        for step in ckpt.batches(range(3)):
+            if step == 2:
+                threading.Timer(0.2, hold.set).start()
+    ckpt.save()
+    names = checkpoint_names(DirectoryStore(tmp_path).list(FOLDER))
+    assert [(name.step, name.number) for name in names] == [(3, 2), (3, 1)]

@@ -189,24 +189,6 @@ def test_what_accelerate_prepared_is_copied_while_training_goes_on(
     assert max(later) == 3, "the weights, and both moments of the optimizer"
 
 
-def test_a_save_that_memory_was_not_ready_for_is_made_at_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hold, touch = threading.Event(), arena.Arena._touch
-    monkeypatch.setattr(
-        arena.Arena, "_touch", lambda self, memory: hold.wait(PATIENCE) and touch(self, memory)
-    )
-    model = nn.Linear(40, 40)
-    ckpt = Checkpointer(model=model, directory=tmp_path, every_steps=1)
-    for _ in ckpt.epochs(1):
-        for step in ckpt.batches(range(3)):
-            if step == 2:
-                threading.Timer(0.2, hold.set).start()
-    ckpt.save()
-    names = checkpoint_names(DirectoryStore(tmp_path).list(FOLDER))
-    assert [(name.step, name.number) for name in names] == [(3, 2), (3, 1)]
-
-
 @pytest.mark.parametrize("how", ["in place", "data"])
 def test_a_change_behind_the_optimizers_back_tears_no_checkpoint(
     engine: ArenaEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
