@@ -8,16 +8,18 @@ import os
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import pytest
 import torch
 
 from gpukit.runtime import directio, store
 from gpukit.runtime.checkpoint.commit import Publisher
-from gpukit.runtime.checkpoint.engine import SyncEngine, Writer
+from gpukit.runtime.checkpoint.engine import Failed, Stable, SyncEngine, Writer
 from gpukit.runtime.checkpoint.link import Settings
 from gpukit.runtime.checkpoint.manifest import FOLDER, CheckpointName, checkpoint_names
+from gpukit.runtime.checkpoint.saves import Saves
+from gpukit.runtime.checkpoint.schedule import Schedule
 from gpukit.runtime.checkpoint.writer import Request, Service
 from gpukit.runtime.directio import CHUNK
 from gpukit.runtime.store import DirectoryStore
@@ -235,3 +237,34 @@ def test_a_checkpoint_that_crashed_two_attempts_is_passed_over(
         disk.put(f"record/attempt-{attempt:05d}.end.json", json.dumps(end).encode())
     assert began == [2, 2, third]
     assert ("quarantined: attempts 2 and 3" in skipped) == (third == 1)
+
+
+def test_a_save_that_waits_behind_one_that_fails_is_made() -> None:
+    class Failing:
+        """An engine whose first save is in flight until it has failed."""
+
+        flying = ""
+        begun: ClassVar[list[int]] = []
+        failed: ClassVar[list[Failed]] = []
+
+        def busy(self) -> str:
+            return self.flying
+
+        def begin(self, step: int, state: object, stable: object = None) -> str:
+            self.begun.append(step)
+            return ""
+
+        def outcomes(self) -> list[Failed]:
+            found, self.failed[:] = list(self.failed), []
+            return found
+
+    engine = Failing()
+    saves = Saves(None, cast(Any, engine), Schedule(None, every=1e9, every_steps=3))
+    assert saves.wanted(3)
+    saves.begin(3, dict, Stable())
+    engine.flying = "that of step 3 is not durable yet"
+    assert not saves.wanted(6)
+    engine.flying = ""
+    engine.failed.append(Failed(3, OSError("no space left")))
+    saves.collect()
+    assert saves.wanted(7), "that of step 6 was put off, not dropped"

@@ -133,7 +133,7 @@ class Saves:
         error = failed.error
         if not isinstance(error, _SURVIVABLE):
             raise error
-        self._owed = isinstance(error, SnapshotTornError)
+        self._owed = self._owed or isinstance(error, SnapshotTornError)  # one may wait behind it
         _say(f"checkpoint of step {failed.step} failed, training goes on: {error}")
         self._send({"event": "save-failed", "step": failed.step, "message": str(error)})
 
