@@ -220,6 +220,21 @@ def saves(trace: Path) -> list[tuple[int, str, int]]:
     return [(int(attempt), what, int(step)) for attempt, what, step in lines]
 
 
+def begun(events: list[tuple[int, str, int]]) -> list[int]:
+    """Return the steps of the saves that were begun, in order.
+
+    One that turns out to be busy is begun at a later safe point, which may be of the same step:
+    the end of an epoch is one more after that of its last batch.
+    """
+    steps: list[int] = []
+    for _, what, step in events:
+        if what == "begins":
+            steps.append(step)
+        elif steps[-1:] == [step]:
+            steps.pop()
+    return steps
+
+
 def check_losses(trace: Path, began: dict[int, int], *, every: int = EVERY) -> None:
     """Assert of each attempt that was killed that no step was lost but those that have to be.
 
@@ -241,13 +256,13 @@ def check_losses(trace: Path, began: dict[int, int], *, every: int = EVERY) -> N
     """
     events, executed = saves(trace), Executed.read(trace)
     for attempt, start in began.items():
-        mine = [(what, step) for number, what, step in events if number == attempt]
-        busy = {step for what, step in mine if what == "busy"}
-        begun = [start, *(step for what, step in mine if what == "begins" and step not in busy)]
+        mine = [event for event in events if event[0] == attempt]
+        busy = {step for _, what, step in mine if what == "busy"}
+        saved = [start, *begun(mine)]
         if attempt + 1 in began:
-            assert began[attempt + 1] in begun[-2:], f"attempt {attempt} had begun {begun}"
+            assert began[attempt + 1] in saved[-2:], f"attempt {attempt} had begun {saved}"
         reached = max(executed.of(attempt), default=start) - 1  # surely at its safe point
-        for here, following in pairwise([*begun, reached + 1]):
+        for here, following in pairwise([*saved, reached + 1]):
             due = range((here // every + 1) * every, following)
             why = f"attempt {attempt}: no save between {here} and {following} in {mine}"
             assert set(due) <= busy, why

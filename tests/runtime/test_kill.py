@@ -16,6 +16,7 @@ from tests.runtime.exactness import (
     STEPS,
     Executed,
     assert_nothing_was_damaged,
+    begun,
     check_losses,
     check_run,
     final_weights,
@@ -114,8 +115,7 @@ def test_a_writer_that_is_killed_again_and_again_costs_no_save(
     assert "failed" not in pod.output, "each checkpoint came all the same"
     check_losses(trace, {1: 0})
     durable = {line["step"] for line in pod.lines("checkpoint")}
-    begun = {int(step) for _, what, step in saves(trace) if what == "begins"}
-    assert durable == begun - {int(step) for _, what, step in saves(trace) if what == "busy"}
+    assert durable == set(begun(saves(trace)))
 
 
 def pod_runs_until(pod: Pod, trace: Path, lines: int) -> None:
