@@ -9,10 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from safetensors import safe_open
 
 from gpukit.contract import Env
 from gpukit.ladder import ExitCode
 from gpukit.runtime.checkpoint.agreement import Agreement, Request
+from gpukit.runtime.checkpoint.commit import data_file
 from gpukit.runtime.checkpoint.inspection import list_checkpoints, verify
 from gpukit.runtime.checkpoint.manifest import FOLDER, checkpoint_names
 from gpukit.runtime.store import DirectoryStore
@@ -81,9 +83,14 @@ def main(trace, pause=0.0):
             optimizer.step()
             os.write(lines, b"%d %d\\n" % (run_info().attempt, ckpt.step + 1))
             time.sleep(pause)
-    h = hashlib.sha256(b"".join(t.numpy().tobytes() for t in model.state_dict().values()))
+    moments = [t for one in optimizer.state_dict()["state"].values() for t in one.values()]
+    parts = [*model.state_dict().values(), *moments]
+    found = hashlib.sha256(b"".join(t.numpy().tobytes() for t in parts)).hexdigest()
+    all_found = [None, None]
+    dist.all_gather_object(all_found, found)
+    assert all_found == [found, found], "the ranks have drifted apart"
     dist.destroy_process_group()
-    return h.hexdigest()
+    return found
 """
 
 
@@ -111,10 +118,22 @@ def test_two_ranks_are_preempted_together_and_resume_exactly(
     assert pod.wait() == ExitCode.PREEMPTED, pod.output
     stopped = max(step for _, step in Executed.read(trace).steps)
     assert Executed.read(trace).of(1) != []
+    assert kept(run.store, 1) == GENERATORS, "what is the same on both ranks is kept once"
+    assert len(kept(run.store, 0)) == len(GENERATORS) + 4 * 4, "weights, steps, two moments"
     code, pod = run.run(index=1)
     assert code == 0, pod.output
     assert min(Executed.read(trace).of(2)) == stopped + 1  # no step lost on either rank
     assert pod.message["result"] == undisturbed
+
+
+GENERATORS = [".loop.rng.torch", ".rng.torch"]
+
+
+def kept(store: Path, rank: int) -> list[str]:
+    """Return the names of a rank's tensors in the newest checkpoint."""
+    newest = checkpoint_names(DirectoryStore(store).list(FOLDER))[0]
+    with safe_open(store / newest.key(data_file(rank)), "pt") as content:
+        return sorted(content.keys())
 
 
 DYING = (

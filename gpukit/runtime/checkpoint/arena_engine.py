@@ -15,7 +15,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -93,6 +93,7 @@ class ArenaEngine:
         self._sent_size = -1
         self._flight: _Flight | None = None
         self._outcomes: deque[Outcome] = deque()
+        self._elsewhere: Callable[[], Collection[int]] = frozenset
         self._signature: Any = None
         self._layout: Layout | None = None
         self._targets: dict[str, torch.Tensor] = {}
@@ -123,6 +124,11 @@ class ArenaEngine:
             except NoRoomError as error:
                 self._give_up(error)
 
+    def leave_out(self, which: Callable[[], Collection[int]]) -> None:
+        """Have tensors kept by rank 0 alone; see :class:`.engine.Engine`."""
+        self._elsewhere = which
+        self._stream.leave_out(which)
+
     def begin(self, step: int, state: Any, stable: Stable | None = None) -> str:
         """Take a snapshot; see :meth:`.engine.Engine.begin`."""
         began = time.monotonic()
@@ -131,7 +137,7 @@ class ArenaEngine:
             return why
         if self._streaming:
             return self._stream_now(step, state)
-        tensors = Tensors()
+        tensors = Tensors(self._elsewhere())
         tree = encode(state, tensors, "")
         try:
             self._arena.check()

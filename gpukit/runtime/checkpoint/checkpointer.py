@@ -133,8 +133,16 @@ class Checkpointer:
             self._ctx.last_resort = self._last_resort
         self._restore(engine)
         if engine is not None:
-            engine.prepare(self._registry.expected_bytes())
+            self._prepare(engine)
             self._registry.before_steps(engine)
+
+    def _prepare(self, engine: Engine) -> None:
+        ctx, registry = self._ctx, self._registry
+        if ctx is None or ctx.rank == 0:
+            engine.prepare(registry.expected_bytes())
+            return
+        engine.leave_out(lambda: registry.replicated(ctx.world_size))
+        engine.prepare(registry.expected_bytes(registry.replicated(ctx.world_size)))
 
     @property
     def step(self) -> int:

@@ -10,7 +10,7 @@ import base64
 import collections
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 from gpukit.errors import CheckpointError
@@ -18,18 +18,24 @@ from gpukit.errors import CheckpointError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Json", "Tensors", "decode", "encode"]
+__all__ = ["Json", "Tensors", "decode", "encode", "kept_names", "shared_names"]
 
 Json = Any
 _TAG = "$"
+_TENSOR, _SHARED = "tensor", "shared"
 _INLINE = 64 << 10  # bytes
 
 
 class Tensors(dict[str, "torch.Tensor"]):
-    """The tensors of one state by name; one that comes twice is kept once."""
+    """The tensors of one state by name; one that comes twice is kept once.
 
-    def __init__(self) -> None:
+    Args:
+        elsewhere: addresses of tensors that are the same on rank 0, which keeps them.
+    """
+
+    def __init__(self, elsewhere: Collection[int] = ()) -> None:
         super().__init__()
+        self.elsewhere = elsewhere
         self.marks: dict[tuple[Any, ...], str] = {}
 
 
@@ -72,7 +78,7 @@ def _encode_foreign(value: object, tensors: dict[str, torch.Tensor], path: str) 
         if value.dtype is torch.complex128:  # a dtype that safetensors has no word for
             tensors[path] = torch.view_as_real(value.detach().resolve_conj())
             return {_TAG: "complex128", "v": path}
-        return {_TAG: "tensor", "v": _keep(value.detach(), tensors, path)}
+        return _keep(value.detach(), tensors, path)
     if torch is not None and isinstance(value, torch.dtype):
         return {_TAG: "dtype", "v": str(value).removeprefix("torch.")}
     numpy = sys.modules.get("numpy")
@@ -92,8 +98,8 @@ def _encode_foreign(value: object, tensors: dict[str, torch.Tensor], path: str) 
     )
 
 
-def _keep(tensor: torch.Tensor, tensors: dict[str, torch.Tensor], path: str) -> str:
-    """Put a tensor among the others and return its name; tied weights are kept once.
+def _keep(tensor: torch.Tensor, tensors: dict[str, torch.Tensor], path: str) -> Json:
+    """Put a tensor among the others, where no other rank keeps it; tied weights are kept once.
 
     What shares memory, dtype, shape and strides is the same tensor.
     """
@@ -101,8 +107,31 @@ def _keep(tensor: torch.Tensor, tensors: dict[str, torch.Tensor], path: str) -> 
         mark = (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride(), tensor.is_conj())
         if tensor.numel():
             path = tensors.marks.setdefault(mark, path)
+            if tensor.data_ptr() in tensors.elsewhere:
+                return {_TAG: _SHARED, "v": path}
     tensors.setdefault(path, tensor)
-    return path
+    return {_TAG: _TENSOR, "v": path}
+
+
+def kept_names(tree: Json) -> set[str]:
+    """Return the names of the tensors that are kept with this state."""
+    return set(_names(tree, _TENSOR))
+
+
+def shared_names(tree: Json) -> set[str]:
+    """Return the names of the tensors that are kept with the state of rank 0 instead."""
+    return set(_names(tree, _SHARED))
+
+
+def _names(value: Json, tag: str) -> Iterator[str]:
+    if isinstance(value, dict):
+        if value.get(_TAG) == tag:
+            yield value["v"]
+            return
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _names(item, tag)
 
 
 def _encode_array(array: Any, tensors: dict[str, torch.Tensor], path: str) -> Json:
@@ -158,7 +187,8 @@ _DECODERS: dict[str, Callable[[Json, dict[str, Any]], Any]] = {
     "deque": lambda v, t: collections.deque(decode(i, t) for i in v["v"]),
     "bytes": lambda v, _: base64.b64decode(v["v"]),
     "dict": lambda v, t: {decode(k, t): decode(i, t) for k, i in v["v"]},
-    "tensor": lambda v, t: t[v["v"]],
+    _TENSOR: lambda v, t: t[v["v"]],
+    _SHARED: lambda v, t: t[v["v"]],
     "complex128": _decode_complex,
     "ndarray": _decode_ndarray,
     "dtype": _decode_dtype,

@@ -18,6 +18,7 @@ from gpukit.errors import CheckpointError, StoreError
 from gpukit.runtime.directio import CHUNK
 from gpukit.runtime.store import Store
 
+from .codec import kept_names, shared_names
 from .manifest import FOLDER, MANIFEST, CheckpointName, Manifest, checkpoint_names
 from .retention import Policy, superseded
 
@@ -143,15 +144,24 @@ class Publisher:
 
         Raises:
             FencedError: a newer attempt has begun, or the manifest is there already.
-            CheckpointError: a rank's files did not come.
+            CheckpointError: a rank's files did not come, or count on tensors that did not.
             StoreError: the store failed.
         """
         who = self._writer
         files: dict[str, dict[str, Any]] = {}
+        kept: set[str] = set()  # by rank 0
         for rank in range(who.world_size):
             data = self._wait_for(name.key(tree_file(rank)), lost)
+            body = json.loads(json.loads(data)["body"])
             files[tree_file(rank)] = {"size": len(data), "crc32": [zlib.crc32(data)]}
-            files[data_file(rank)] = json.loads(json.loads(data)["body"])["tensors"]
+            files[data_file(rank)] = body["tensors"]
+            if rank == 0 and who.world_size > 1:
+                kept = kept_names(body["tree"])
+            if missing := shared_names(body["tree"]) - kept:
+                raise CheckpointError(
+                    "ranks-differ", f"rank {rank} counts on rank 0 to keep {min(missing)}",
+                    "give the Checkpointer of every rank the same objects, in the same order",
+                )  # fmt: skip
         self.check_fence()
         manifest = Manifest(
             run=who.run, step=name.step, attempt=who.attempt, pod_uid=who.pod_uid,

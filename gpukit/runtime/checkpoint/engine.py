@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -64,6 +64,13 @@ class Engine(Protocol):
 
     def prepare(self, size: int) -> None:
         """Get ready, in the background, for states of about ``size`` bytes."""
+
+    def leave_out(self, which: Callable[[], Collection[int]]) -> None:
+        """Have tensors kept by rank 0 alone, from whose file this rank reads them.
+
+        Args:
+            which: gives the addresses of those that are the same on rank 0.
+        """
 
     def begin(self, step: int, state: Any, stable: Stable | None = None) -> str:
         """Begin to save ``state`` as the checkpoint of ``step``, and return as soon as possible.
@@ -137,6 +144,7 @@ class SyncEngine:
         self._reader = Reader(store, writer)
         self._policy = Policy(keep, keep_every)
         self._outcomes: list[Outcome] = []
+        self._elsewhere: Callable[[], Collection[int]] = frozenset
 
     def busy(self) -> str:
         """Return "": nothing is ever in flight."""
@@ -144,6 +152,10 @@ class SyncEngine:
 
     def prepare(self, size: int) -> None:
         """Do nothing: there is no memory to prepare."""
+
+    def leave_out(self, which: Callable[[], Collection[int]]) -> None:
+        """Have tensors kept by rank 0 alone; see :class:`Engine`."""
+        self._elsewhere = which
 
     def begin(self, step: int, state: Any, stable: Stable | None = None) -> str:
         """Save at once; see :class:`Engine`."""
@@ -167,7 +179,7 @@ class SyncEngine:
         begun = time.monotonic()
         self._publisher.check_fence()
         name = CheckpointName(self._writer.attempt, next(self._numbers), step)
-        tensors = Tensors()
+        tensors = Tensors(self._elsewhere())
         tree = encode(state, tensors, "")
         rank = self._writer.rank
         with self._store.open_write(name.key(data_file(rank))) as sink:

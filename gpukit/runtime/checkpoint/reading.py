@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gpukit.errors import CheckpointError, StoreError
 from gpukit.runtime.store import Store
 
-from .codec import decode
+from .codec import decode, shared_names
 from .commit import Writer, data_file, tree_file
 from .manifest import FOLDER, MANIFEST, CheckpointName, Manifest, checkpoint_names
 from .quarantine import Quarantine
@@ -82,15 +82,23 @@ class Reader:
                 f"this run has {self._writer.world_size}",
                 "run with as many GPUs as before, or start over with --fresh",
             )
-        own: Any = None
+        tree = self._tree(name, self._writer.rank, manifest)
+        shared = shared_names(tree)
+        tensors: dict[str, torch.Tensor] = {}
         for rank in range(manifest.world_size):  # every rank verifies all: all decide alike
-            tree, expected = self._tree(name, rank, manifest), manifest.files[data_file(rank)]
+            own, expected = rank == self._writer.rank, manifest.files[data_file(rank)]
+            if not own:
+                self._tree(name, rank, manifest)
             with self._store.open_read(name.key(data_file(rank))) as source:
-                if rank == self._writer.rank:
-                    own = decode(tree, read(source, expected, into))
+                if own:
+                    tensors |= read(source, expected, into)
+                elif rank == 0 and shared:
+                    targets = {path: into[path] for path in shared & into.keys()}
+                    found = read(source, expected, targets)
+                    tensors |= {path: found[path] for path in shared}
                 else:
                     check(source, expected)
-        return own
+        return decode(tree, tensors)
 
     def _tree(self, name: CheckpointName, rank: int, manifest: Manifest) -> Any:
         """Return a rank's state that is no tensor, verified."""
