@@ -17,7 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,29 +61,19 @@ def measure_all(what: str, names: Sequence[str], gigabytes: float, rounds: int) 
     return found
 
 
-def later(runs: Runs, of: Callable[[dict[str, Any], dict[str, Any]], float]) -> list[float]:
+def later(runs: Runs, figure: str) -> list[float]:
     """A figure of every save but the first one of each run."""
-    return [of(run, save) for run in runs for save in run["saves"][1:]]
-
-
-def slowdown(run: dict[str, Any], save: dict[str, Any]) -> float:
-    """Seconds that the steps behind a save took longer than as many others do on average.
-
-    Steps are now and then slow by themselves, so means are compared: counting every step above
-    the median as lost would charge that to the save. One save's figure may be below zero.
-    """
-    behind: list[float] = save["behind"]
-    return sum(behind) - len(behind) * float(run["step"])
+    return [save[figure] for run in runs for save in run["saves"][1:]]
 
 
 def save_figures(runs: Runs) -> dict[str, float]:
     """The figures of a system's saves; seconds, and ratios to limits of the same processes."""
     copy = statistics.median(x for run in runs for x in run["memcpy"])
     disk = statistics.median(min(run["write"]) for run in runs)
-    stall = statistics.median(later(runs, lambda _, save: save["stall"]))
-    slow = statistics.mean(later(runs, slowdown))
+    stall = statistics.median(later(runs, "stall"))
+    slow = statistics.mean(later(runs, "slower"))
     lost = stall + max(slow, 0.0)
-    durable = statistics.median(later(runs, lambda _, save: save["durable"]))
+    durable = statistics.median(later(runs, "durable"))
     first = statistics.median(run["saves"][0]["stall"] for run in runs)
     size = runs[0]["bytes"]
     return {
@@ -161,10 +151,8 @@ def show_jobs(gigabytes: float, found: dict[str, Runs]) -> list[str]:
     for name, runs in found.items():
         if not runs:
             continue
-        without = statistics.median(s for r in runs for k, s in r["seconds"].items() if "out" in k)
-        total = statistics.median(
-            s for r in runs for k, s in r["seconds"].items() if "out" not in k
-        )
+        without = statistics.mean(seconds for run in runs for seconds in run["without"])
+        total = statistics.mean(seconds for run in runs for seconds in run["with"])
         over[name] = total / without - 1
         rows.append([name, f"{total:.1f}", f"{total / without:.3f}", str(runs[0]["saves"])])
     title = f"{gigabytes:g} GB, whole job, a save every 5 steps"

@@ -28,7 +28,7 @@ from .checkpoint_systems import SYSTEMS, System
 
 __all__ = ["main"]
 
-BLOCKS, WARM, FREE, SAVES, MOST, LOADS = 43, 3, 6, 5, 60, 7
+BLOCKS, WARM, FREE, SAVES, MOST, LOADS = 43, 3, 4, 7, 60, 7
 JOB_STEPS, JOB_EVERY = 40, 5
 
 
@@ -118,14 +118,13 @@ def write_limit(size: int, folder: Path, times: int = 2) -> list[float]:
 def run_save(
     system: System, model: Any, optimizer: Any, folder: Path, memory: Memory
 ) -> dict[str, Any]:
-    """Steps without a save, then saves, each with steps behind it until it is durable."""
-    bodies: list[float] = []
+    """Saves, each with free steps before it, and steps behind it until it is durable."""
+    free: list[list[float]] = [[]]  # of before each save, and after the last one
     saves: list[dict[str, Any]] = []
     current: dict[str, Any] | None = None
     size = 0
-    copies: list[float] = []
     ended = time.perf_counter()
-    for number in system.loop(WARM + FREE + SAVES * MOST):
+    for number in system.loop(WARM + SAVES * MOST):
         gap = time.perf_counter() - ended
         if current is not None and "stall" not in current:
             current["stall"] = gap
@@ -134,31 +133,46 @@ def run_save(
         if current is not None and current["durable"] is not None:
             saves.append(current)
             current = None
-            if len(saves) == SAVES:
-                break
+            free.append([])
+        if len(saves) == SAVES and len(free[-1]) == FREE:
+            break
         began = time.perf_counter()
         step(model, optimizer)
         ended = time.perf_counter()
         if current is not None:
             current["behind"].append(ended - began)
         elif number >= WARM:
-            bodies.append(ended - began)
-        if current is None and number >= WARM + FREE and len(bodies) >= FREE + 2 * len(saves):
+            free[-1].append(ended - began)
+        if len(saves) < SAVES and current is None and len(free[-1]) == FREE:
             size = size or size_of(model, optimizer)
             current = {"durable": None, "behind": []}
             system.save()
             ended = time.perf_counter()
     extra = memory.extra()
     system.close()
-    copies += memcpy(size)
+    for save, before, after in zip(saves, free, free[1:], strict=False):
+        save["slower"] = slower(save["behind"], [*before, *after])
+    step_time = statistics.mean(time for times in free for time in times)
     return {
-        "bytes": size, "step": statistics.mean(bodies), "saves": saves, "extra": extra,
-        "memcpy": copies, "write": write_limit(size, folder),
+        "bytes": size, "step": step_time, "saves": saves, "extra": extra,
+        "memcpy": memcpy(size), "write": write_limit(size, folder),
     }  # fmt: skip
 
 
+def slower(behind: list[float], near: list[float]) -> float:
+    """Return by how much steps behind a save took longer than as many free ones near it, seconds.
+
+    Means are compared, since steps are now and then slow by themselves, and near ones, since the
+    machine's pace drifts. One save's figure may be below zero.
+    """
+    return sum(behind) - len(behind) * statistics.mean(near)
+
+
 def run_load(system: System, model: Any, optimizer: Any, folder: Path, _: Memory) -> dict[str, Any]:
-    """Save once; then read the file cold, and load it cold, by turns."""
+    """Save once; then read the file cold, and load it cold, by turns.
+
+    What is loaded counts as loaded when it can be used: a mapped file has been read by then too.
+    """
     for number in system.loop(8):
         step(model, optimizer)
         if number == 7:  # what is loaded is to equal what is there at the end
@@ -178,25 +192,34 @@ def run_load(system: System, model: Any, optimizer: Any, folder: Path, _: Memory
         drop(folder)
         began = time.perf_counter()
         system.load()
+        touch(model, optimizer)
         loads.append(time.perf_counter() - began)
     same = all(torch.equal(a, b) for a, b in zip(model.parameters(), expected, strict=True))
     return {"bytes": size_of(model, optimizer), "raw": raw, "load": loads, "equal": same}
 
 
+def touch(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Look at every page of the state, as the next step does."""
+    moments = (v for s in optimizer.state.values() for v in s.values())
+    for tensor in (*model.parameters(), *moments):
+        tensor.detach().view(-1)[:: mmap.PAGESIZE // tensor.element_size()].sum()
+
+
 def run_job(system: System, model: Any, optimizer: Any, folder: Path, _: Memory) -> dict[str, Any]:
-    """The whole time of a job, without saves and with one every few steps."""
-    found = {}
-    for kind in ("without", "with", "without ", "with "):
-        count = 0
+    """The whole time of a job, without saves and with one every few steps.
+
+    In an order in which a machine that becomes slower or faster all the time changes nothing.
+    """
+    found: dict[str, list[float]] = {"without": [], "with": []}
+    for kind in ("without", "with", "with", "without"):
         began = time.perf_counter()
         for number in system.loop(JOB_STEPS):
             step(model, optimizer)
-            if kind.strip() == "with" and number % JOB_EVERY == JOB_EVERY - 1:
+            if kind == "with" and number % JOB_EVERY == JOB_EVERY - 1:
                 system.save()
-                count += 1
         system.close()
-        found[kind] = time.perf_counter() - began
-    return {"seconds": found, "saves": count, "bytes": size_of(model, optimizer)}
+        found[kind].append(time.perf_counter() - began)
+    return {**found, "saves": JOB_STEPS // JOB_EVERY, "bytes": size_of(model, optimizer)}
 
 
 def _files(folder: Path) -> list[Path]:

@@ -144,6 +144,12 @@ class Safetensors(_Plain):
             os.fsync(file.fileno())
         self.done()
 
+    def forget(self) -> None:
+        """Let go of the mapped file: pages that are in use stay in memory."""
+        for values in self.optimizer.state.values():
+            for key in values:
+                values[key] = torch.zeros_like(values[key])
+
     def load(self) -> None:
         from safetensors.torch import load_file
 
