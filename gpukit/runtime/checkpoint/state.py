@@ -237,7 +237,7 @@ def _ddp_parameters(objects: dict[str, Any], world_size: int) -> Iterator[torch.
         for module in value.modules() if isinstance(value, torch.nn.Module) else ():
             if not isinstance(module, torch.nn.parallel.DistributedDataParallel):
                 continue
-            whole = torch.distributed.get_world_size(module.process_group) == world_size
+            whole = module.process_group.size() == world_size  # also once it is destroyed
             if whole and getattr(module, "_comm_hooks", True) == []:
                 for name, parameter in module.module.named_parameters():
                     if name not in module.parameters_to_ignore:
