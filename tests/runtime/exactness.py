@@ -274,6 +274,34 @@ def assert_nothing_was_damaged(pods: list[Pod]) -> None:
         assert not re.search(r"Traceback", pod.output), pod.output
 
 
+def assert_long_evaluation_is_left(
+    make_run: Callable[..., Run], source: str, arguments: dict[str, Any]
+) -> None:
+    """Assert that SIGTERM in an evaluation that outlasts the grace costs no more than it has to.
+
+    Args:
+        make_run: makes a run of a source.
+        source: of a job that prints ``lingers at STEP`` in an evaluation of its first attempt, and
+            does not come back from there.
+        arguments: of the job; with ``linger=False`` it does not.
+    """
+    run = make_run(source, arguments={**arguments, "linger": True}, grace=6)
+    pod = run.start(index=0)
+    pod.wait_for("lingers at ")
+    pod.terminate()
+    assert pod.wait() == ExitCode.PREEMPTED, pod.output
+    (at,) = map(int, re.findall(r"lingers at (\d+)", pod.output))
+    durable = newest_durable(run)
+    assert durable == pod.message["durable_step"]
+    assert 0 < durable <= at
+    code, second = run.run(index=1)
+    assert code == 0, second.output
+    assert run.record.attempts()[1].progress.start_step == durable
+    code, undisturbed = make_run(source, arguments={**arguments, "linger": False}).run()
+    assert code == 0, undisturbed.output
+    assert second.message["result"] == undisturbed.message["result"]
+
+
 def assert_ranks_stop_together(
     make_run: Callable[..., Run], quiet: str, passing: str, arguments: dict[str, Any]
 ) -> None:

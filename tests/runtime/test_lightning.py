@@ -7,7 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from gpukit.ladder import ExitCode
-from tests.runtime.exactness import assert_ranks_stop_together
+from tests.runtime.exactness import (
+    assert_long_evaluation_is_left,
+    assert_ranks_stop_together,
+)
 from tests.runtime.pod import Pod, Run
 
 pytest.importorskip("lightning")
@@ -108,6 +111,20 @@ def test_two_ranks_of_lightning_stop_at_one_step_and_resume_exactly(
     )
     arguments = {"with_interruptions": False, "devices": 2}
     assert_ranks_stop_together(make_run, SOURCE, source, arguments)
+
+
+def test_a_validation_that_outlasts_the_grace_is_left(make_run: Callable[..., Run]) -> None:
+    source = SOURCE.replace(
+        '        self.log("rand", torch.rand(1))',
+        """        self.log("rand", torch.rand(1))
+        if lingering and self.global_step > 8 and run_info().attempt == 1:
+            print("lingers at", self.global_step, flush=True)
+            wait_for_ever()""",
+    ).replace(
+        "devices=1):\n    global interrupted",
+        "devices=1, linger=False):\n    global interrupted, lingering\n    lingering = linger",
+    )
+    assert_long_evaluation_is_left(make_run, source, {"with_interruptions": False})
 
 
 def test_what_is_no_plain_value_is_written_by_lightning(make_run: Callable[..., Run]) -> None:

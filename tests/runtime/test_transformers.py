@@ -9,7 +9,10 @@ import pytest
 from gpukit.ladder import Cause, ExitCode
 from gpukit.runtime.checkpoint.manifest import FOLDER, checkpoint_names
 from gpukit.runtime.store import DirectoryStore
-from tests.runtime.exactness import assert_ranks_stop_together
+from tests.runtime.exactness import (
+    assert_long_evaluation_is_left,
+    assert_ranks_stop_together,
+)
 from tests.runtime.pod import Pod, Run
 
 pytest.importorskip("transformers")
@@ -98,6 +101,23 @@ def test_a_trainer_goes_on_exactly_after_sigterm_and_sigkill(make_run: Callable[
     names = checkpoint_names(DirectoryStore(run.store).list(FOLDER))
     assert 1 <= len(names) <= 3  # the one that was resumed from is kept too
     assert "training waits for it" not in pod.output
+
+
+def test_an_evaluation_that_outlasts_the_grace_is_left(make_run: Callable[..., Run]) -> None:
+    source = SOURCE.replace(
+        "def main(with_interruptions, options={}):\n    global interrupted",
+        """    def on_prediction_step(self, args, state, control, **kwargs):
+        super().on_prediction_step(args, state, control, **kwargs)
+        if lingering and run_info().attempt == 1:
+            print("lingers at", state.global_step, flush=True)
+            wait_for_ever()
+
+def main(with_interruptions, options={}, linger=False):
+    global interrupted, lingering
+    lingering = linger""",
+    )
+    arguments = {"with_interruptions": False, "options": BUSY}
+    assert_long_evaluation_is_left(make_run, source, arguments)
 
 
 def test_two_ranks_of_a_trainer_stop_at_one_step_and_resume_exactly(
