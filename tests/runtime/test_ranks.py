@@ -59,6 +59,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler
 from gpukit import Checkpointer, run_info
 
+REPLICATED = True
+
 def hook():
     pass
 
@@ -73,7 +75,7 @@ def main(trace, pause=0.0):
     loader = DataLoader(data, batch_size=2, sampler=sampler)
     torch.manual_seed(run_info().rank)  # each rank its own dropout
     hook()
-    ckpt = Checkpointer(model=model, optimizer=optimizer, every_steps=7)
+    ckpt = Checkpointer(model=model, optimizer=optimizer, every_steps=7, replicated=REPLICATED)
     lines = os.open(trace, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     for epoch in ckpt.epochs(2):
         sampler.set_epoch(epoch)
@@ -124,6 +126,37 @@ def test_two_ranks_are_preempted_together_and_resume_exactly(
     assert code == 0, pod.output
     assert min(Executed.read(trace).of(2)) == stopped + 1  # no step lost on either rank
     assert pod.message["result"] == undisturbed
+    assert "each rank keeps all of the model" not in pod.output
+
+
+@pytest.mark.e2e
+def test_ranks_that_keep_all_of_it_are_told_and_resume_exactly(
+    make_run: Callable[..., Run], tmp_path: Path, undisturbed: str
+) -> None:
+    trace = tmp_path / "trace"
+    source = DDP.replace("REPLICATED = True", "REPLICATED = False")
+    run = make_run(source, processes=2, grace=20, arguments={"trace": str(trace), "pause": 0.003})
+    pod = run.start(index=0)
+    pod_runs_until(pod, trace, 45)
+    pod.terminate()
+    assert pod.wait() == ExitCode.PREEMPTED, pod.output
+    assert pod.output.count("each rank keeps all of the model") == 1
+    assert kept(run.store, 0) == kept(run.store, 1)
+    code, pod = run.run(index=1)
+    assert code == 0, pod.output
+    assert pod.message["result"] == undisturbed
+
+
+@pytest.mark.e2e
+def test_ranks_that_hold_other_things_end_the_run_at_the_first_save(
+    make_run: Callable[..., Run], tmp_path: Path
+) -> None:
+    source = DDP.replace("model=model, o", "**{f'model{run_info().rank}': model}, o")
+    run = make_run(source, processes=2, arguments={"trace": str(tmp_path / "trace")})
+    code, pod = run.run()
+    assert code == ExitCode.PERMANENT, pod.output
+    assert "rank 1 counts on rank 0 to keep .objects.model1." in pod.message["reason"]
+    assert "leave replicated=True out" in pod.message["reason"]
 
 
 GENERATORS = [".loop.rng.torch", ".rng.torch"]

@@ -1,20 +1,20 @@
-"""What DistributedDataParallel keeps the same on all ranks is saved by rank 0, and read by all."""
+"""What is the same on all ranks, as DistributedDataParallel has it: kept by rank 0, read by all."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import io
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 from safetensors import safe_open
 from torch import nn
-from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
-from torch.nn.parallel import DistributedDataParallel
 
-from gpukit.errors import CheckpointError
+from gpukit.runtime.checkpoint import tensorfile
+from gpukit.runtime.checkpoint.codec import Mark, mark_of
+from gpukit.runtime.checkpoint.commit import RanksDifferError
 from gpukit.runtime.checkpoint.engine import SyncEngine, Writer
 from gpukit.runtime.checkpoint.state import Registry
 from gpukit.runtime.store import DirectoryStore
@@ -22,73 +22,40 @@ from gpukit.runtime.store import DirectoryStore
 STEP = 5
 
 
-@pytest.fixture
-def group(tmp_path: Path) -> Iterator[None]:
-    where = f"file://{tmp_path / 'rendezvous'}"
-    dist.init_process_group("gloo", init_method=where, rank=0, world_size=1)
-    yield
-    if dist.is_initialized():
-        dist.destroy_process_group()
-
-
-class Own(torch.optim.AdamW):
-    """What an optimizer of somebody else shares out among ranks cannot be known."""
-
-
-def trained(optimizer_class: Any = torch.optim.AdamW, hook: Any = None) -> tuple[Any, Any]:
-    """Return a model with parameters, a frozen one and buffers, and its optimizer, after a step."""
+def test_parameters_and_the_states_of_optimizers_are_replicated_and_buffers_are_not() -> None:
     net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
     net[0].bias.requires_grad_(False)
-    model = DistributedDataParallel(net)
-    if hook is not None:
-        model.register_comm_hook(None, hook)
-    optimizer = optimizer_class([p for p in model.parameters() if p.requires_grad])
-    model(torch.rand(3, 4)).sum().backward()
+    optimizer = torch.optim.AdamW([p for p in net.parameters() if p.requires_grad])
+    registry = Registry({"model": net, "optimizer": optimizer})
+    buffers = sum(b.numel() * b.element_size() for b in net.buffers())
+    assert registry.expected_bytes(replicated=True) < buffers * 2 + (1 << 20)
+    net(torch.rand(3, 4)).sum().backward()
     optimizer.step()
-    return model, optimizer
+    moments = [v for one in optimizer.state.values() for v in one.values()]
+    assert registry.replicated() == {mark_of(t) for t in [*net.parameters(), *moments]}
+    assert registry.expected_bytes(replicated=True) < buffers * 2 + (1 << 20)
 
 
-def replicated(model: Any, optimizer: Any, world_size: int = 1) -> set[str]:
-    """Return the names of what is taken for the same on all ranks."""
-    found = Registry({"model": model, "optimizer": optimizer}).replicated(world_size)
-    known = dict(model.module.named_parameters()) | dict(model.module.named_buffers())
-    known |= {
-        f"{name} {key}": value
-        for name, parameter in model.module.named_parameters()
-        for key, value in optimizer.state[parameter].items()
-    }
-    return {name for name, tensor in known.items() if tensor.data_ptr() in found}
-
-
-def test_parameters_and_the_state_of_known_optimizers_are_replicated(group: None) -> None:
-    model, optimizer = trained()
-    parameters = {name for name, _ in model.module.named_parameters()}
-    moments = {
-        f"{name} {key}"
-        for name in parameters - {"0.bias"}
-        for key in ("step", "exp_avg", "exp_avg_sq")
-    }
-    assert replicated(model, optimizer) == parameters | moments, "and no buffer"
-    assert replicated(*trained(Own)) == parameters
-    dist.destroy_process_group()
-    assert replicated(model, optimizer) == parameters | moments, "a save may come after that"
-
-
-def test_what_may_differ_is_not_replicated(group: None) -> None:
-    assert replicated(*trained(hook=default_hooks.allreduce_hook)) == set()
-    model, optimizer = trained()
-    assert replicated(model, optimizer, world_size=2) == set(), "a group of some ranks only"
-    plain = model.module
-    assert Registry({"model": plain, "optimizer": optimizer}).replicated(1) == set()
-
-
-def save(root: Path, states: list[dict[str, Any]], shared: Collection[int]) -> None:
+def save(root: Path, states: list[dict[str, Any]], shared: Collection[Mark]) -> None:
     """Save a checkpoint of several ranks; all but rank 0 leave out what is shared."""
     for rank, state in reversed(list(enumerate(states))):
         engine = SyncEngine(DirectoryStore(root), Writer("run", 1, "pod", rank, len(states)))
         if rank:
             engine.leave_out(lambda: shared)
         engine.save(STEP, state)
+
+
+def test_what_is_not_wanted_is_verified_and_takes_no_memory() -> None:
+    tensors = {"a": torch.rand(5), "b": torch.rand(3 << 20), "c": torch.rand(7)}
+    stream = io.BytesIO()
+    sums = tensorfile.write(tensors, stream.write).to_json()
+    found = tensorfile.read(io.BytesIO(stream.getvalue()), sums, wanted={"a", "c"})
+    assert found.keys() == {"a", "c"}
+    assert torch.equal(found["c"], tensors["c"])
+    damaged = bytearray(stream.getvalue())
+    damaged[len(damaged) // 2] ^= 1
+    with pytest.raises(tensorfile.DamagedFileError):
+        tensorfile.read(io.BytesIO(damaged), sums, wanted={"a", "c"})
 
 
 def load(root: Path, rank: int, into: dict[str, torch.Tensor] | None = None) -> Any:
@@ -103,7 +70,8 @@ def test_each_rank_gets_its_own_and_what_rank_0_kept(tmp_path: Path) -> None:
     weight, moment = torch.rand(50, 4), torch.rand(50, 4)
     model = {"w": weight, "tied": weight, "none": torch.empty(0)}
     states = [{"model": model, "moment": moment, "own": torch.full((3,), r)} for r in range(3)]
-    save(tmp_path, states, {weight.data_ptr(), moment.data_ptr(), 0})
+    empty = torch.empty(0)
+    save(tmp_path, states, {mark_of(weight), mark_of(moment), mark_of(empty)})
     files = sorted(tmp_path.rglob("*.safetensors"))
     assert [file.name for file in files] == [f"rank-{rank}.safetensors" for rank in range(3)]
     for file in files[1:]:
@@ -120,6 +88,6 @@ def test_each_rank_gets_its_own_and_what_rank_0_kept(tmp_path: Path) -> None:
 
 def test_ranks_that_hold_other_things_make_no_checkpoint(tmp_path: Path) -> None:
     weight = torch.rand(4)
-    with pytest.raises(CheckpointError, match=r"rank 1 counts on rank 0 to keep \.b"):
-        save(tmp_path, [{"a": weight}, {"b": weight}], {weight.data_ptr()})
+    with pytest.raises(RanksDifferError, match=r"rank 1 counts on rank 0 to keep \.b"):
+        save(tmp_path, [{"a": weight}, {"b": weight}], {mark_of(weight)})
     assert SyncEngine(DirectoryStore(tmp_path), Writer("run", 2, "pod")).load_newest() is None

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from gpukit.errors import CheckpointError, StoreError
 
 from .arena import Arena, NoRoomError
-from .codec import Tensors, encode
+from .codec import Mark, Tensors, encode
+from .commit import RanksDifferError
 from .copying import LATER_BYTES, Copy, Part
 from .engine import Failed, FencedError, Loaded, Outcome, Saved, Stable, SyncEngine, Writer
 from .link import receive, send
@@ -93,7 +94,7 @@ class ArenaEngine:
         self._sent_size = -1
         self._flight: _Flight | None = None
         self._outcomes: deque[Outcome] = deque()
-        self._elsewhere: Callable[[], Collection[int]] = frozenset
+        self._elsewhere: Callable[[], Collection[Mark]] = frozenset
         self._signature: Any = None
         self._layout: Layout | None = None
         self._targets: dict[str, torch.Tensor] = {}
@@ -124,7 +125,7 @@ class ArenaEngine:
             except NoRoomError as error:
                 self._give_up(error)
 
-    def leave_out(self, which: Callable[[], Collection[int]]) -> None:
+    def leave_out(self, which: Callable[[], Collection[Mark]]) -> None:
         """Have tensors kept by rank 0 alone; see :class:`.engine.Engine`."""
         self._elsewhere = which
         self._stream.leave_out(which)
@@ -301,6 +302,8 @@ class ArenaEngine:
         message = str(answer["message"])
         if answer.get("fenced"):
             raise FencedError("fenced", message, "this pod was taken for lost; let it end")
+        if answer.get("hint"):
+            raise RanksDifferError("ranks-differ", message, str(answer["hint"]))
         raise StoreError("store-unusable", message, "older checkpoints are untouched")
 
     def _verified(self) -> tuple[int, ...]:

@@ -39,6 +39,11 @@ from .state import Registry
 
 __all__ = ["Checkpointer", "Position", "Resume"]
 
+_EACH_KEEPS_ALL = (
+    "each rank keeps all of the model; Checkpointer(…, replicated=True) has rank 0 keep what "
+    "DistributedDataParallel holds the same on all of them"
+)
+
 
 @dataclass(frozen=True)
 class Position:
@@ -82,6 +87,8 @@ class Checkpointer:
         every_steps: save after so many steps as well.
         keep: how many checkpoints are kept.
         keep_every: seconds, or ``"6h"``: of each such span of time one more is kept for good.
+        replicated: parameters and the states of the optimizers are the same on all ranks, as
+            DistributedDataParallel with an ordinary optimizer has them: rank 0 keeps them for all.
         objects: more things to keep, by name: anything with ``state_dict`` and
             ``load_state_dict``, or a random number generator.
 
@@ -102,6 +109,7 @@ class Checkpointer:
         every_steps: int | None = None,
         keep: int = 2,
         keep_every: str | float | None = None,
+        replicated: bool = False,
         **objects: Any,
     ) -> None:
         self._ctx = current()
@@ -133,16 +141,14 @@ class Checkpointer:
             self._ctx.last_resort = self._last_resort
         self._restore(engine)
         if engine is not None:
-            self._prepare(engine)
+            rank = self._ctx.rank if self._ctx is not None else 0
+            leaves_out = replicated and rank > 0
+            if leaves_out:
+                engine.leave_out(self._registry.replicated)
+            elif self._registry.wrapped and not (replicated or rank or self._agreement.alone):
+                _say(_EACH_KEEPS_ALL)
+            engine.prepare(self._registry.expected_bytes(replicated=leaves_out))
             self._registry.before_steps(engine)
-
-    def _prepare(self, engine: Engine) -> None:
-        ctx, registry = self._ctx, self._registry
-        if ctx is None or ctx.rank == 0:
-            engine.prepare(registry.expected_bytes())
-            return
-        engine.leave_out(lambda: registry.replicated(ctx.world_size))
-        engine.prepare(registry.expected_bytes(registry.replicated(ctx.world_size)))
 
     @property
     def step(self) -> int:

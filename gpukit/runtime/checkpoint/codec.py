@@ -11,29 +11,35 @@ import collections
 import math
 import sys
 from collections.abc import Callable, Collection, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gpukit.errors import CheckpointError
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Json", "Tensors", "decode", "encode", "kept_names", "shared_names"]
+__all__ = ["Json", "Mark", "Tensors", "decode", "encode", "kept_names", "mark_of", "shared_names"]
 
 Json = Any
+Mark: TypeAlias = tuple[int, int]
 _TAG = "$"
 _TENSOR, _SHARED = "tensor", "shared"
 _INLINE = 64 << 10  # bytes
+
+
+def mark_of(tensor: torch.Tensor) -> Mark:
+    """Return the address and the bytes of a tensor's memory."""
+    return tensor.data_ptr(), tensor.numel() * tensor.element_size()
 
 
 class Tensors(dict[str, "torch.Tensor"]):
     """The tensors of one state by name; one that comes twice is kept once.
 
     Args:
-        elsewhere: addresses of tensors that are the same on rank 0, which keeps them.
+        elsewhere: tensors that are the same on rank 0, which keeps them.
     """
 
-    def __init__(self, elsewhere: Collection[int] = ()) -> None:
+    def __init__(self, elsewhere: Collection[Mark] = ()) -> None:
         super().__init__()
         self.elsewhere = elsewhere
         self.marks: dict[tuple[Any, ...], str] = {}
@@ -107,7 +113,7 @@ def _keep(tensor: torch.Tensor, tensors: dict[str, torch.Tensor], path: str) -> 
         mark = (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride(), tensor.is_conj())
         if tensor.numel():
             path = tensors.marks.setdefault(mark, path)
-            if tensor.data_ptr() in tensors.elsewhere:
+            if mark_of(tensor) in tensors.elsewhere:
                 return {_TAG: _SHARED, "v": path}
     tensors.setdefault(path, tensor)
     return {_TAG: _TENSOR, "v": path}

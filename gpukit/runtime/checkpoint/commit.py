@@ -22,10 +22,18 @@ from .codec import kept_names, shared_names
 from .manifest import FOLDER, MANIFEST, CheckpointName, Manifest, checkpoint_names
 from .retention import Policy, superseded
 
-__all__ = ["FencedError", "Publisher", "Saved", "Writer", "data_file", "tree_file"]
+__all__ = [
+    "FencedError", "Publisher", "RanksDifferError", "Saved", "Writer", "data_file", "tree_file",
+]  # fmt: skip
 
 _RANKS_PATIENCE = 120.0
 _POLL, _SLOWEST_POLL = 0.005, 0.5
+
+
+class RanksDifferError(CheckpointError):
+    """A rank has left out what rank 0 does not keep: no checkpoint of this job will be whole."""
+
+    permanent = True
 
 
 class FencedError(CheckpointError):
@@ -144,7 +152,8 @@ class Publisher:
 
         Raises:
             FencedError: a newer attempt has begun, or the manifest is there already.
-            CheckpointError: a rank's files did not come, or count on tensors that did not.
+            RanksDifferError: a rank has left out what rank 0 does not keep.
+            CheckpointError: a rank's files did not come.
             StoreError: the store failed.
         """
         who = self._writer
@@ -158,9 +167,10 @@ class Publisher:
             if rank == 0 and who.world_size > 1:
                 kept = kept_names(body["tree"])
             if missing := shared_names(body["tree"]) - kept:
-                raise CheckpointError(
+                raise RanksDifferError(
                     "ranks-differ", f"rank {rank} counts on rank 0 to keep {min(missing)}",
-                    "give the Checkpointer of every rank the same objects, in the same order",
+                    "give the Checkpointer of every rank the same objects in the same order, or "
+                    "leave replicated=True out",
                 )  # fmt: skip
         self.check_fence()
         manifest = Manifest(

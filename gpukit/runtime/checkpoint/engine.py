@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from gpukit.runtime.store import Store
 
-from .codec import Tensors, encode
+from .codec import Mark, Tensors, encode
 from .commit import FencedError, Publisher, Saved, Writer, data_file
 from .manifest import CheckpointName
 from .reading import Loaded, Reader
@@ -65,11 +65,11 @@ class Engine(Protocol):
     def prepare(self, size: int) -> None:
         """Get ready, in the background, for states of about ``size`` bytes."""
 
-    def leave_out(self, which: Callable[[], Collection[int]]) -> None:
+    def leave_out(self, which: Callable[[], Collection[Mark]]) -> None:
         """Have tensors kept by rank 0 alone, from whose file this rank reads them.
 
         Args:
-            which: gives the addresses of those that are the same on rank 0.
+            which: gives those that are the same on rank 0.
         """
 
     def begin(self, step: int, state: Any, stable: Stable | None = None) -> str:
@@ -144,7 +144,7 @@ class SyncEngine:
         self._reader = Reader(store, writer)
         self._policy = Policy(keep, keep_every)
         self._outcomes: list[Outcome] = []
-        self._elsewhere: Callable[[], Collection[int]] = frozenset
+        self._elsewhere: Callable[[], Collection[Mark]] = frozenset
 
     def busy(self) -> str:
         """Return "": nothing is ever in flight."""
@@ -153,7 +153,7 @@ class SyncEngine:
     def prepare(self, size: int) -> None:
         """Do nothing: there is no memory to prepare."""
 
-    def leave_out(self, which: Callable[[], Collection[int]]) -> None:
+    def leave_out(self, which: Callable[[], Collection[Mark]]) -> None:
         """Have tensors kept by rank 0 alone; see :class:`Engine`."""
         self._elsewhere = which
 

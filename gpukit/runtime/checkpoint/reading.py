@@ -93,9 +93,7 @@ class Reader:
                 if own:
                     tensors |= read(source, expected, into)
                 elif rank == 0 and shared:
-                    targets = {path: into[path] for path in shared & into.keys()}
-                    found = read(source, expected, targets)
-                    tensors |= {path: found[path] for path in shared}
+                    tensors |= read(source, expected, into, shared)
                 else:
                     check(source, expected)
         return decode(tree, tensors)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import random
 import sys
 import weakref
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from gpukit.errors import CheckpointError
 
+from .codec import Mark, mark_of
 from .engine import Engine, Stable
 
 if TYPE_CHECKING:
@@ -116,26 +117,23 @@ class Registry:
         frozen = {p.data_ptr() for _, _, p in self._parameters() if not p.requires_grad}
         return Stable(settled, frozen)
 
-    def replicated(self, world_size: int) -> set[int]:
-        """Return addresses of what DistributedDataParallel keeps the same on all ranks.
-
-        That is parameters, and what torch's own optimizers know of them. Left out is what may
-        differ all the same: buffers; anything under a communication hook, or in a group that is
-        not of all ranks; and the state of other optimizers, which may share the work out.
-
-        Args:
-            world_size: number of ranks.
-        """
-        parameters = {p.data_ptr() for p in _ddp_parameters(self._objects, world_size)}
-        found = set(parameters)
+    def replicated(self) -> set[Mark]:
+        """Return marks of all parameters, and of what the optimizers know of them."""
+        tensors = [p for _, _, p in self._parameters()]
         for optimizer in self._optimizers.values():
-            inner = getattr(optimizer, "optimizer", optimizer)  # Accelerate wraps it
-            if type(inner).__module__.startswith("torch.optim."):
-                for parameter, values in inner.state.items():
-                    if parameter.data_ptr() in parameters:
-                        tensors = (v for v in values.values() if hasattr(v, "data_ptr"))
-                        found.update(v.data_ptr() for v in tensors)
-        return found
+            for values in optimizer.state.values():
+                tensors += [v for v in values.values() if _is_tensor(v)]
+        return {mark_of(tensor) for tensor in tensors}
+
+    @property
+    def wrapped(self) -> bool:
+        """A model is wrapped in DistributedDataParallel."""
+        return any(
+            type(module).__name__ == "DistributedDataParallel"
+            for value in self._objects.values()
+            if hasattr(value, "named_parameters")
+            for module in value.modules()
+        )
 
     def before_steps(self, engine: Engine) -> None:
         """Have every optimizer's step wait until the engine lets tensors be changed."""
@@ -153,28 +151,28 @@ class Registry:
         hook = register_optimizer_step_pre_hook(wait)
         weakref.finalize(engine, hook.remove)
 
-    def expected_bytes(self, elsewhere: Collection[int] = ()) -> int:
+    def expected_bytes(self, *, replicated: bool = False) -> int:
         """Estimate how large the state will be, before the optimizers have made theirs.
 
         Some more than that: an arena that is too small by a header is made anew at the first save.
 
         Args:
-            elsewhere: addresses of what is kept by another rank, as far as it is there.
+            replicated: without what :meth:`replicated` tells of.
         """
-        live = (t for t in self.targets("").values() if t.data_ptr() not in elsewhere)
+        elsewhere = self.replicated() if replicated else ()
+        live = (t for t in self.targets("").values() if mark_of(t) not in elsewhere)
         weights = sum(map(_size, live))
         moments = 0
-        for optimizer in self._optimizers.values():
+        for optimizer in () if replicated else self._optimizers.values():
             known = sum(
                 _size(v)
                 for s in optimizer.state.values()
                 for v in s.values()
-                if hasattr(v, "numel") and v.data_ptr() not in elsewhere
+                if hasattr(v, "numel")
             )
             each = 2 if "betas" in optimizer.defaults else int("momentum" in optimizer.defaults)
             parameters = (p for group in optimizer.param_groups for p in group["params"])
-            coming = (p for p in parameters if p.requires_grad and p.data_ptr() not in elsewhere)
-            moments += known or each * sum(map(_size, coming))
+            moments += known or each * sum(_size(p) for p in parameters if p.requires_grad)
         return int((weights + moments) * 1.01) + (1 << 20)
 
     def _parameters(self) -> Iterator[tuple[str, str, torch.nn.Parameter]]:
@@ -229,19 +227,9 @@ def _optimizers(objects: dict[str, Any]) -> dict[str, torch.optim.Optimizer]:
     return {k: v for k, v in objects.items() if isinstance(v, torch.optim.Optimizer)}
 
 
-def _ddp_parameters(objects: dict[str, Any], world_size: int) -> Iterator[torch.nn.Parameter]:
+def _is_tensor(value: Any) -> bool:
     torch = sys.modules.get("torch")
-    if torch is None or not torch.distributed.is_available():
-        return
-    for value in objects.values():
-        for module in value.modules() if isinstance(value, torch.nn.Module) else ():
-            if not isinstance(module, torch.nn.parallel.DistributedDataParallel):
-                continue
-            whole = module.process_group.size() == world_size  # also once it is destroyed
-            if whole and getattr(module, "_comm_hooks", True) == []:
-                for name, parameter in module.module.named_parameters():
-                    if name not in module.parameters_to_ignore:
-                        yield parameter
+    return torch is not None and isinstance(value, torch.Tensor)
 
 
 def _has_state(value: Any) -> bool:

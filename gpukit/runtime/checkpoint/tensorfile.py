@@ -16,7 +16,7 @@ import queue
 import struct
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -194,6 +194,7 @@ def read(
     source: BinaryIO,
     expected: dict[str, Any],
     into: Mapping[str, torch.Tensor] | None = None,
+    wanted: Collection[str] | None = None,
 ) -> dict[str, torch.Tensor]:
     """Read a safetensors stream front to back, straight into tensors, and verify it.
 
@@ -202,6 +203,7 @@ def read(
         expected: what :meth:`Checksums.to_json` gave when it was written.
         into: tensors to read into, by name, where dtype, shape and memory allow it; the others
             are new. What they hold after an error is undefined.
+        wanted: names of those that are returned, the others are only verified; None: all.
 
     Raises:
         DamagedFileError: a size or a checksum differs.
@@ -214,17 +216,20 @@ def read(
             raise _damaged("its header is longer than the file")
         try:
             header = json.loads(bytes(_take(source, length, summing)))
-            tensors, fresh = _targets(header, expected["size"], into or {})
+            tensors, fresh = _targets(header, expected["size"], into or {}, wanted)
         except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
             raise _damaged(f"its header cannot be read ({error})") from None
         with prefaulted(fresh):
-            for tensor in tensors.values():
-                _fill(source, _bytes_of(tensor), summing)
+            for target in tensors.values():
+                if isinstance(target, int):
+                    _pass_over(source, target, summing)
+                else:
+                    _fill(source, _bytes_of(target), summing)
         longer = source.read(1)
     if longer:
         raise _damaged("it is longer than it was")
     summing.compare(expected)
-    return tensors
+    return {name: target for name, target in tensors.items() if not isinstance(target, int)}
 
 
 def check(source: BinaryIO, expected: dict[str, Any]) -> None:
@@ -246,13 +251,18 @@ def _compare(sums: Checksums, expected: dict[str, Any]) -> None:
 
 
 def _targets(
-    header: dict[str, Any], size: int, into: Mapping[str, torch.Tensor]
-) -> tuple[dict[str, torch.Tensor], list[tuple[int, int]]]:
-    """Return the tensors to read into, in the file's order, and where the new ones lie."""
+    header: dict[str, Any], size: int, into: Mapping[str, torch.Tensor],
+    wanted: Collection[str] | None,
+) -> tuple[dict[str, torch.Tensor | int], list[tuple[int, int]]]:  # fmt: skip
+    """Return the tensors to read into, in the file's order, and where the new ones lie.
+
+    Of those that are not wanted: their bytes.
+    """
     import torch
 
     names = {v: k for k, v in _DTYPES.items()}
-    tensors, fresh = {}, []
+    tensors: dict[str, torch.Tensor | int] = {}
+    fresh = []
     offset = 0
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         dtype, target = getattr(torch, names[entry["dtype"]]), into.get(name)
@@ -261,10 +271,14 @@ def _targets(
             raise _damaged("a shape does not fit its bytes")
         if end > size:  # before so much is asked for
             raise _damaged("a tensor is larger than the file")
+        offset = end
+        if wanted is not None and name not in wanted:
+            tensors[name] = end - begin
+            continue
         if target is None or not _fits(target, dtype, entry["shape"]):
             target = torch.empty(entry["shape"], dtype=dtype)
             fresh.append((target.data_ptr(), target.data_ptr() + end - begin))
-        tensors[name], offset = target, end
+        tensors[name] = target
     return tensors, fresh
 
 
@@ -273,6 +287,11 @@ def _fits(tensor: torch.Tensor, dtype: torch.dtype, shape: list[int]) -> bool:
     same = tensor.dtype is dtype and list(tensor.shape) == shape
     here = tensor.device.type == "cpu" and tensor.is_contiguous()
     return same and here and not tensor.is_conj() and not tensor.is_neg()
+
+
+def _pass_over(source: BinaryIO, size: int, summing: _Summing) -> None:
+    for start in range(0, size, CHUNK):
+        _take(source, min(CHUNK, size - start), summing)
 
 
 def _take(source: BinaryIO, size: int, summing: _Summing) -> memoryview:

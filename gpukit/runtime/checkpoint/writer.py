@@ -26,7 +26,7 @@ from gpukit.errors import GpukitError
 from gpukit.runtime.processes import die_with_parent
 from gpukit.runtime.store import Store, open_store
 
-from .commit import FencedError, Publisher, Writer
+from .commit import FencedError, Publisher, RanksDifferError, Writer
 from .link import Frame, Settings, receive, send
 from .manifest import CheckpointName
 from .retention import Policy
@@ -173,6 +173,7 @@ class Service:
         return {
             "event": "save-failed", "step": request.step, "message": message,
             "fenced": isinstance(error, FencedError),
+            "hint": error.hint if isinstance(error, RanksDifferError) else "",
         }  # fmt: skip
 
     def _report(self, answer: dict[str, Any]) -> None:
