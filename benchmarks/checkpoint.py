@@ -30,6 +30,7 @@ SAVERS = (
 LOADERS = ("gpukit", "torch.load(mmap)", "torch.save", "DCP async (default)", "safetensors")
 JOBBERS = ("gpukit", "DCP async staging")
 OURS = ("gpukit", "gpukit, blocking copy")
+PARTS = ("save", "load", "job")
 RESULT = Path(".benchmarks/checkpoint.json")
 
 Runs = list[dict[str, Any]]
@@ -184,11 +185,15 @@ def main() -> int:
     )
     parser.add_argument("--gb", type=float, nargs="+", default=[1.0, 4.0])
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--only", default="save,load,job")
-    parser.add_argument("--systems", default="")
+    parser.add_argument("--only", default=",".join(PARTS), help="some of %(default)s")
+    parser.add_argument("--systems", default="", help="parts of their names; gpukit is one of them")
     parser.add_argument("--check", action="store_true", help="leave with 1 where a goal is missed")
     options = parser.parse_args()
     chosen = options.systems.split(",") if options.systems else []
+    if unknown := set(options.only.split(",")) - set(PARTS):
+        parser.error(f"--only {min(unknown)}: choose from {', '.join(PARTS)}")
+    if chosen and not any(part in "gpukit" for part in chosen):
+        parser.error("--systems: name gpukit too, which the others are compared with")
 
     def some(names: Sequence[str]) -> list[str]:
         return [n for n in names if not chosen or any(c in n for c in chosen)]
@@ -199,6 +204,8 @@ def main() -> int:
         if "save" in options.only:
             found = measure_all("save", some(SAVERS), gigabytes, options.rounds)
             figures = {name: save_figures(runs) for name, runs in found.items() if runs}
+            if "gpukit" not in figures:
+                parser.exit(1, "gpukit itself failed: there is nothing to compare with\n")
             missed += show_saves(gigabytes, figures)
             result[f"{gigabytes:g}"] = figures
         if "load" in options.only:
