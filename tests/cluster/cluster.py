@@ -16,6 +16,7 @@ from .api import Api, ApiError, Json, wait_until
 from .controlplane import ControlPlane, write_kubeconfig
 from .kubelet import Kubelet
 from .node import Node
+from .pods import python_pod
 from .storage import Storage
 
 __all__ = ["Cluster", "Machine"]
@@ -124,6 +125,26 @@ class Cluster:
             if "{ns}" not in _PATHS[kind]:
                 self._made.append(f"{path}/{metadata['name']}")
         return made
+
+    def refusal(self, item: Json) -> str:
+        """Return why the API server would not create an object; "" where it would.
+
+        What it judges by, labels of a namespace or classes of priority, it learns through a watch,
+        a moment after they were written: a test waits for the answer that it needs.
+        """
+        try:
+            self.api.post(self.path(item["kind"]), item, dryRun="All")
+        except ApiError as error:
+            return error.message
+        return ""
+
+    def enforce_restricted(self) -> None:
+        """Have PodSecurity refuse pods that are not "restricted", and wait until it does."""
+        path = f"/api/v1/namespaces/{self.namespace}"
+        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+        self.api.patch(path, {"metadata": {"labels": labels}})
+        plain = python_pod("plain", "")
+        wait_until("a refusal", lambda: "violates PodSecurity" in self.refusal(plain))
 
     def get(self, kind: str, name: str) -> Json:
         """Return an object of the test's namespace."""

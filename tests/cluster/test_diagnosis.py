@@ -74,9 +74,7 @@ def _other(run: str, id: str, capsys: pytest.CaptureFixture[str]) -> bool:
 def test_pods_that_pod_security_refuses(
     cluster: Cluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    level = {"pod-security.kubernetes.io/enforce": "restricted"}
-    path = f"/api/v1/namespaces/{cluster.namespace}"
-    cluster.api.patch(path, {"metadata": {"labels": level}})
+    cluster.enforce_restricted()
     run = submit(cluster, pod={"hostNetwork": True}, **_STORE)
     found = verdict(run, "pod-security", capsys)
     assert found["fix"]["options"] == {"pod": None}

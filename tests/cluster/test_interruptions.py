@@ -74,8 +74,9 @@ def test_preempted_by_a_pod_of_higher_priority(cluster: Cluster, run: ClusterRun
     )  # fmt: skip
     priority = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass",
                 "metadata": {"name": name}, "value": 1000}  # fmt: skip
-
-    run.interrupt(pod, lambda _: cluster.create(priority, urgent))
+    cluster.create(priority)
+    wait_until("the class to be known", lambda: not cluster.refusal(urgent))
+    run.interrupt(pod, lambda _: cluster.create(urgent))
     cluster.wait_for_pod(run.selector, phase="Pending")
     cluster.api.delete(cluster.path("Pod", "urgent"))
     run.check_exact()

@@ -8,14 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.api import ApiError
 from tests.cluster.cluster import Cluster
-from tests.cluster.pods import python_pod
 from tests.cluster.training import H100, start_run
 
 pytestmark = pytest.mark.e2e
 
-ENFORCED = {"pod-security.kubernetes.io/enforce": "restricted"}
 SECRET = "s3cret-value-that-nobody-may-see"
 TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 
@@ -31,13 +28,6 @@ def look() -> dict:
 """.replace("TOKEN", TOKEN)
 
 
-def enforce_restricted(cluster: Cluster) -> None:
-    path = f"/api/v1/namespaces/{cluster.namespace}"
-    cluster.api.patch(path, {"metadata": {"labels": ENFORCED}})
-    with pytest.raises(ApiError, match="violates PodSecurity"):
-        cluster.create(python_pod("plain", ""))
-
-
 @pytest.mark.parametrize(
     "options", ['checkpoints="new:1Gi", spot=True', "spot=False"], ids=["durable", "plain"]
 )
@@ -45,7 +35,7 @@ def test_the_default_job_runs_where_restricted_is_enforced(
     cluster: Cluster, tmp_path: Path, options: str
 ) -> None:
     cluster.add_node("a", labels=H100, devices={"nvidia.com/gpu": 1})
-    enforce_restricted(cluster)
+    cluster.enforce_restricted()
     source = _SOURCE.replace("OPTIONS", options)
     run = start_run(cluster, tmp_path, source, {})
     cluster.wait_for_job(run.name)
