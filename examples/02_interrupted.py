@@ -4,7 +4,7 @@
     gpukit submit --local --simulate-node-loss 5s,±2s examples/02_interrupted.py --workers 4
 
 A preemption is SIGTERM, then the grace period: the job saves at its next safe point and leaves, and
-no step is lost. A node loss is SIGKILL without notice: at most `save_every` steps are done again.
+no step is lost. A node loss is SIGKILL without notice: steps since the last whole save come again.
 Either way the weights at the end are those of a run that nobody disturbed, bit by bit, though the
 images here are shifted at random inside the worker processes of a shuffled loader, and the weights
 that count are a running average which the Checkpointer keeps under a name of its own.
@@ -48,7 +48,7 @@ def train(epochs: int = 20, workers: int = 2, save_every: int = 50) -> dict:
     Args:
         epochs: passes over the images.
         workers: processes that load them.
-        save_every: steps between checkpoints: the most that a lost node can cost.
+        save_every: steps between checkpoints.
     """
     torch.manual_seed(0)
     torch.set_num_threads(1)

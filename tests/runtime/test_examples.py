@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from gpukit.contract import Env
 from gpukit.jobfile import load_job
 from gpukit.local.simulate import Simulation
 from gpukit.runs.local_run import LocalRun
@@ -78,6 +79,17 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def streaming(file: Path, tmp_path: Path) -> Path:
+    """Return a copy of a job whose training waits for each save.
+
+    What a kill costs is exact then, on any disk. With a save in flight it depends on how fast the
+    disk is; by which rules, ``tests/runtime/test_kill.py`` checks.
+    """
+    copy = tmp_path / f"streamed_{file.name}"
+    copy.write_text(f'{file.read_text()}\nimport os\nos.environ["{Env.SNAPSHOT}"] = "stream"\n')
+    return copy
+
+
 @pytest.mark.e2e
 def test_the_demo_shows_what_it_claims(tmp_path: Path) -> None:
     """Lesson 1: interrupted at least three times, and bitwise equal in the end."""
@@ -135,8 +147,8 @@ def train() -> dict:
 
 
 @pytest.mark.e2e
-def test_lesson_2_loses_a_node_and_nothing_else(run_job: Runner) -> None:
-    file = EXAMPLES / "02_interrupted.py"
+def test_lesson_2_loses_a_node_and_nothing_else(run_job: Runner, tmp_path: Path) -> None:
+    file = streaming(EXAMPLES / "02_interrupted.py", tmp_path)
     arguments = {"epochs": 5, "workers": 1, "save_every": 10}
     quiet = run_job(file, None, "quiet", **arguments)
     stormy = run_job(file, LOST_ONCE, "stormy", **arguments)
@@ -198,7 +210,8 @@ def test_recipe_batch_inference(run_job: Runner, tmp_path: Path) -> None:
         pytest.importorskip(package, reason=f"it needs {package}: pip install gpukit[examples]")
     texts = tmp_path / "texts.txt"
     texts.write_text("".join(f"text number {i}\n" for i in range(300)), encoding="utf-8")
-    run = run_job(RECIPES / "batch-inference.py", LOST_AT_ONCE, data=texts, shards=60, batch=8)
+    file = streaming(RECIPES / "batch-inference.py", tmp_path)
+    run = run_job(file, LOST_AT_ONCE, data=texts, shards=60, batch=8)
     assert_interrupted_once(run, 1)
     files = sorted(run.output_dir.glob("*.jsonl"))
     rows = [json.loads(line) for file in files for line in file.read_text().splitlines()]
@@ -219,10 +232,12 @@ def test_recipe_batch_inference(run_job: Runner, tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("simulation", [PREEMPTED_ONCE, LOST_ONCE], ids=["preempted", "lost"])
 def test_lessons_of_other_frameworks_lose_nothing(
-    run_job: Runner, lesson: str, package: str, steps: int, simulation: Simulation
+    run_job: Runner, tmp_path: Path, lesson: str, package: str, steps: int, simulation: Simulation
 ) -> None:
     pytest.importorskip(package, reason=f"it needs {package}: pip install gpukit[examples]")
     file = EXAMPLES / f"{lesson}.py"
+    if simulation is LOST_ONCE:
+        file = streaming(file, tmp_path)
     arguments = {"epochs": 2, "save_every": 5, "pause": 0.05}
     quiet = run_job(file, None, "quiet", **arguments)
     stormy = run_job(file, simulation, "stormy", **arguments)
