@@ -12,6 +12,8 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
+from gpukit import Checkpointer
+from gpukit.errors import CheckpointError
 from gpukit.runtime.checkpoint import tensorfile
 from gpukit.runtime.checkpoint.codec import Mark, mark_of
 from gpukit.runtime.checkpoint.commit import RanksDifferError
@@ -91,3 +93,9 @@ def test_ranks_that_hold_other_things_make_no_checkpoint(tmp_path: Path) -> None
     with pytest.raises(RanksDifferError, match=r"rank 1 counts on rank 0 to keep \.b"):
         save(tmp_path, [{"a": weight}, {"b": weight}], {mark_of(weight)})
     assert SyncEngine(DirectoryStore(tmp_path), Writer("run", 2, "pod")).load_newest() is None
+
+
+def test_a_word_is_no_flag(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="replicated='no' is neither True nor False"):
+        Checkpointer(directory=tmp_path / "new", replicated="no")  # type: ignore[arg-type]
+    assert not (tmp_path / "new").exists()

@@ -34,7 +34,7 @@ from .metrics import Metrics
 from .rest import RestPoint
 from .saves import Saves
 from .schedule import Schedule
-from .setup import check_count, open_agreement, open_engine, seconds
+from .setup import check_count, check_flag, open_agreement, open_engine, seconds
 from .state import Registry
 
 __all__ = ["Checkpointer", "Position", "Resume"]
@@ -116,6 +116,7 @@ class Checkpointer:
         known = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
         self._registry = Registry({**known, **objects})
         check_count("keep", keep)
+        check_flag("replicated", replicated)
         self._schedule = Schedule(self._ctx, every, every_steps)
         spans = 0.0 if keep_every is None else seconds(keep_every, "keep_every")
         engine = open_engine(self._ctx, directory, keep, spans)
@@ -145,7 +146,7 @@ class Checkpointer:
             leaves_out = replicated and rank > 0
             if leaves_out:
                 engine.leave_out(self._registry.replicated)
-            elif self._registry.wrapped and not (replicated or rank or self._agreement.alone):
+            elif not (replicated or rank or self._agreement.alone) and self._registry.wrapped:
                 _say(_EACH_KEEPS_ALL)
             engine.prepare(self._registry.expected_bytes(replicated=leaves_out))
             self._registry.before_steps(engine)

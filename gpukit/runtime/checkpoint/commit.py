@@ -164,9 +164,9 @@ class Publisher:
             body = json.loads(json.loads(data)["body"])
             files[tree_file(rank)] = {"size": len(data), "crc32": [zlib.crc32(data)]}
             files[data_file(rank)] = body["tensors"]
-            if rank == 0 and who.world_size > 1:
-                kept = kept_names(body["tree"])
-            if missing := shared_names(body["tree"]) - kept:
+            if rank == 0:
+                kept = kept_names(body["tree"]) if who.world_size > 1 else kept
+            elif missing := shared_names(body["tree"]) - kept:
                 raise RanksDifferError(
                     "ranks-differ", f"rank {rank} counts on rank 0 to keep {min(missing)}",
                     "give the Checkpointer of every rank the same objects in the same order, or "

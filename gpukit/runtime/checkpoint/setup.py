@@ -27,7 +27,8 @@ from .manifest import FOLDER, checkpoint_names
 from .retention import Policy
 
 __all__ = [
-    "DEFAULT_EVERY", "check_count", "open_agreement", "open_engine", "save_interval", "seconds",
+    "DEFAULT_EVERY", "check_count", "check_flag", "open_agreement", "open_engine", "save_interval",
+    "seconds",
 ]  # fmt: skip
 
 DEFAULT_EVERY = 600.0
@@ -174,3 +175,15 @@ def check_count(what: str, value: object) -> None:
             f"{what.replace('_', '-')}-range", f"{what}={value!r} is not a whole number above 0",
             "write 1 or more",
         )  # fmt: skip
+
+
+def check_flag(what: str, value: object) -> None:
+    """Refuse what is neither True nor False: "no" would count as yes.
+
+    Raises:
+        CheckpointError: which argument it is.
+    """
+    if not isinstance(value, bool):
+        raise CheckpointError(
+            f"{what}-range", f"{what}={value!r} is neither True nor False", "write True or False"
+        )
