@@ -30,6 +30,7 @@ from tests.runtime.pod import Pod, Run
 MakeRun = Callable[..., Run]
 pytestmark = pytest.mark.e2e
 WRITER_KILLS = 6
+DURABLE = '"gpukit":"checkpoint"'
 KILLS = 100 if os.environ.get("GPUKIT_SOAK") else 12  # of each victim
 
 
@@ -103,19 +104,25 @@ def test_kill_at_random_moments(make_run: MakeRun, tmp_path: Path, victim: str) 
 def test_a_writer_that_is_killed_again_and_again_costs_no_save(
     make_run: MakeRun, tmp_path: Path
 ) -> None:
-    trace = tmp_path / "trace"
-    run = make_run(source(), arguments={"trace": str(trace), "pause": 0.005})
-    pod, killed = run.start(), 0
-    while killed < WRITER_KILLS:
-        pod_runs_until(pod, trace, (killed + 1) * STEPS // (WRITER_KILLS + 2))
-        killed += kill(children(pod, "checkpoint.writer"))
+    """The job is on a leash: training goes on without a writer, and would end before the kills."""
+    trace, leash, chance = tmp_path / "trace", tmp_path / "leash", random.Random(0)
+    leash.touch()
+    run = make_run(source(), arguments={"trace": str(trace), "pause": 0.005, "leash": str(leash)})
+    pod, share, durable = run.start(), STEPS // (WRITER_KILLS + 2), 0
+    for _ in range(WRITER_KILLS):
+        begins = len(Executed.read(trace).steps)
+        os.truncate(leash, begins + share)  # some saves: one of them asks for a writer
+        pod_runs_until(pod, trace, begins + chance.randrange(1, share))
+        pod.wait_for(DURABLE, durable + 1)  # a save that is hit three times would fail
+        durable = pod.output.count(DURABLE)
+        assert kill(children(pod, "checkpoint.writer")) == 1
+    os.truncate(leash, STEPS + 1)
     assert pod.wait() == 0, pod.output
     assert final_weights(run) == reference_weights()
-    assert pod.output.count("left with code -9") == killed
+    assert pod.output.count("left with code -9") == WRITER_KILLS
     assert "failed" not in pod.output, "each checkpoint came all the same"
     check_losses(trace, {1: 0})
-    durable = {line["step"] for line in pod.lines("checkpoint")}
-    assert durable == set(begun(saves(trace)))
+    assert {line["step"] for line in pod.lines("checkpoint")} == set(begun(saves(trace)))
 
 
 def pod_runs_until(pod: Pod, trace: Path, lines: int) -> None:
