@@ -122,6 +122,7 @@ def test_the_official_reader_accepts_the_file() -> None:
     [
         {"a": {"dtype": "F32", "shape": [1 << 50], "data_offsets": [0, 4 << 50]}},
         {"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 8]}},
+        {"a": {"dtype": "U8", "shape": [-2, -4], "data_offsets": [0, 8]}},
         {
             "a": {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]},
             "b": {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]},
@@ -134,6 +135,15 @@ def test_a_header_that_lies_is_damage_and_asks_for_no_memory(entries: object) ->
     stream = len(text).to_bytes(8, "little") + text + bytes(8)
     with pytest.raises(tensorfile.DamagedFileError):
         tensorfile.read(io.BytesIO(stream), {"size": len(stream), "crc32": []})
+
+
+def test_no_memory_is_not_taken_for_damage() -> None:
+    size = 1 << 46
+    text = json.dumps({"a": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()
+    stream = io.BytesIO(len(text).to_bytes(8, "little") + text)
+    with pytest.raises(CheckpointError) as caught:
+        tensorfile.read(stream, {"size": size + len(text) + 8, "crc32": []})
+    assert caught.value.id == "no-room-to-resume"
 
 
 def test_memory_is_there_before_it_is_filled_and_keeps_what_it_holds() -> None:

@@ -159,6 +159,49 @@ def test_ranks_that_hold_other_things_end_the_run_at_the_first_save(
     assert "leave replicated=True out" in pod.message["reason"]
 
 
+UNREADABLE = (
+    DDP
+    + """
+def hook():
+    ctx = context.current()
+    if (ctx.attempt, ctx.rank) == (2, 1):
+        from gpukit.runtime.checkpoint.reading import Reader
+        load, tried = Reader._load, []
+        def failing(self, name, into):
+            tried.append(name)
+            if len(tried) == 1:
+                raise OSError(5, "Input/output error")
+            return load(self, name, into)
+        Reader._load = failing
+"""
+)
+
+
+@pytest.mark.e2e
+def test_ranks_never_go_on_from_different_checkpoints(
+    make_run: Callable[..., Run], tmp_path: Path, undisturbed: str
+) -> None:
+    """A disk that fails one rank, which would take the checkpoint before the newest."""
+    trace = tmp_path / "trace"
+    run = make_run(
+        UNREADABLE, processes=2, grace=20, arguments={"trace": str(trace), "pause": 0.01}
+    )
+    pod = run.start(index=0)
+    pod_runs_until(pod, trace, 45)
+    pod.terminate()
+    assert pod.wait() == ExitCode.PREEMPTED, pod.output
+    newest, before = checkpoint_names(DirectoryStore(run.store).list(FOLDER))
+    code, pod = run.run(index=1)
+    assert code == ExitCode.CRASH, pod.output
+    assert f"different checkpoints: rank 0 from {newest}, rank 1 from {before}" in pod.output
+    assert f"passed over a checkpoint: {newest}: [Errno 5]" in pod.output
+    assert Executed.read(trace).of(2) == []
+    code, pod = run.run(index=1)
+    assert code == 0, pod.output
+    assert run.record.attempts()[2].progress.start_step == newest.step
+    assert pod.message["result"] == undisturbed
+
+
 GENERATORS = [".loop.rng.torch", ".rng.torch"]
 
 

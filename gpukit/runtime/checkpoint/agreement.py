@@ -5,6 +5,9 @@ save is due, SIGTERM has come) is not acted on where it is noticed. Rank 0 asks;
 rank that reaches a safe point waits for the answer; rank 0 reads which steps the ranks have
 reached and answers with the first step that none of them has passed. The ranks share one small
 file in the pod; no process group is needed, and none is used.
+
+Each rank looks for the newest checkpoint that it can read, and a disk or a store may fail one of
+them: before the first step they compare what they found.
 """
 
 from __future__ import annotations
@@ -15,14 +18,23 @@ import time
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["Agreement", "Request"]
+from gpukit.errors import CheckpointError
+
+from .manifest import CheckpointName
+
+__all__ = ["Agreement", "RanksApartError", "Request"]
 
 Request = Literal["save", "stop"]
 
 _FIELD = struct.Struct("<q")
 _ASKED, _ANSWERED, _STEP, _KIND, _FIRST_RANK = 0, 1, 2, 3, 4
 _KINDS: tuple[Request, ...] = ("save", "stop")
+_RESUMED_FIELDS, _THERE, _NONE = 4, 1, CheckpointName(0, 0, 0)
 _POLL = 0.0005
+
+
+class RanksApartError(CheckpointError):
+    """The ranks would go on from different checkpoints."""
 
 
 class Agreement:
@@ -44,7 +56,8 @@ class Agreement:
             if path is None:
                 raise ValueError("several ranks need a file to share")
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            os.ftruncate(self._file, _FIELD.size * (_FIRST_RANK + world_size))
+            fields = self._resumed(world_size)
+            os.ftruncate(self._file, _FIELD.size * fields)
 
     @property
     def alone(self) -> bool:
@@ -69,6 +82,30 @@ class Agreement:
             return None
         kind, self._target = self._target[1], None
         return kind
+
+    def resume(self, name: CheckpointName | None) -> None:
+        """Return once all ranks are about to resume from this checkpoint; None: from none.
+
+        Raises:
+            RanksApartError: some are about to resume from another one.
+        """
+        if self._world == 1:
+            return
+        own = name or _NONE
+        place = self._resumed(self._rank)
+        for offset, value in (1, own.attempt), (2, own.number), (3, own.step), (0, _THERE):
+            self._write(place + offset, value)
+        found = []
+        for place in map(self._resumed, range(self._world)):
+            while self._read(place) != _THERE:
+                time.sleep(_POLL)
+            found.append(CheckpointName(*(self._read(place + offset) for offset in (1, 2, 3))))
+        if len(set(found)) > 1:
+            raise _apart(found)
+
+    def _resumed(self, rank: int) -> int:
+        """Return where a rank notes its checkpoint: that it is there, attempt, number, step."""
+        return _FIRST_RANK + self._world + rank * _RESUMED_FIELDS
 
     def _ask(self, request: Request | None) -> None:
         if request is None or self._target is not None:  # one question at a time
@@ -97,3 +134,12 @@ class Agreement:
     def _read(self, index: int) -> int:
         data = os.pread(self._file, _FIELD.size, index * _FIELD.size)
         return int(_FIELD.unpack(data)[0])
+
+
+def _apart(found: list[CheckpointName]) -> RanksApartError:
+    each = (f"rank {i} from {'none' if x == _NONE else x}" for i, x in enumerate(found))
+    return RanksApartError(
+        "ranks-apart",
+        f"the ranks would resume from different checkpoints: {', '.join(each)}",
+        "nothing was changed and the next attempt looks again; the log says what was passed over",
+    )

@@ -94,7 +94,8 @@ class Checkpointer:
 
     Raises:
         CheckpointError: an object has no state; the checkpoint does not fit the objects
-            (``model-changed``); no checkpoint is intact.
+            (``model-changed``); no checkpoint is intact; the ranks found different ones
+            (``ranks-apart``).
     """
 
     def __init__(
@@ -328,6 +329,9 @@ class Checkpointer:
         loaded = None
         if engine is not None:
             loaded = engine.load_newest(self._registry.targets("objects"))
+        for skipped in loaded.skipped if loaded is not None else ():
+            _say(f"passed over a checkpoint: {skipped}")
+        self._agreement.resume(loaded.name if loaded is not None else None)
         if loaded is not None:
             self._apply(loaded)
         if self._ctx is not None:
@@ -335,8 +339,6 @@ class Checkpointer:
             self._ctx.send({"event": "restored", "step": self.step, "seconds": seconds})
 
     def _apply(self, loaded: Loaded) -> None:
-        for skipped in loaded.skipped:
-            _say(f"passed over a checkpoint: {skipped}")
         state = loaded.state
         self._registry.restore(state["objects"])
         self._registry.restore_gradients(state["gradients"])

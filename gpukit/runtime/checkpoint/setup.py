@@ -36,6 +36,7 @@ DEFAULT_EVERY = 600.0
 
 _MODES = ("lazy", "copy", "stream")
 _numbers: Iterator[int] = itertools.count(1)  # of this process: two Checkpointers share no name
+_agreements: Iterator[int] = itertools.count(1)
 _started: list[int] = []  # writers outside of a run, until they are reaped
 
 
@@ -127,10 +128,11 @@ def _own_attempt(store: Store) -> Writer:
 
 
 def open_agreement(ctx: Context | None) -> Agreement:
-    """Return how the ranks of this pod agree on the step of a save or a stop."""
+    """Return how the ranks of this pod agree; each time anew, in the same order on all ranks."""
     if ctx is None or ctx.world_size == 1:
         return Agreement(0, 1)
-    return Agreement(ctx.rank, ctx.world_size, ctx.work / f"agreement-{ctx.attempt}")
+    path = ctx.work / f"agreement-{ctx.attempt}-{next(_agreements)}"
+    return Agreement(ctx.rank, ctx.world_size, path)
 
 
 def save_interval(ctx: Context | None, every: str | float | None) -> float:

@@ -207,6 +207,7 @@ def read(
 
     Raises:
         DamagedFileError: a size or a checksum differs.
+        CheckpointError: there is no memory for the tensors.
     """
     summing = _Summing()
     with summing:
@@ -217,7 +218,7 @@ def read(
         try:
             header = json.loads(bytes(_take(source, length, summing)))
             tensors, fresh = _targets(header, expected["size"], into or {}, wanted)
-        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise _damaged(f"its header cannot be read ({error})") from None
         with prefaulted(fresh):
             for target in tensors.values():
@@ -267,7 +268,8 @@ def _targets(
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         dtype, target = getattr(torch, names[entry["dtype"]]), into.get(name)
         begin, end = entry["data_offsets"]
-        if begin != offset or end - begin != math.prod(entry["shape"]) * dtype.itemsize:
+        count = math.prod(entry["shape"]) if min(entry["shape"], default=0) >= 0 else -1
+        if begin != offset or end - begin != count * dtype.itemsize:
             raise _damaged("a shape does not fit its bytes")
         if end > size:  # before so much is asked for
             raise _damaged("a tensor is larger than the file")
@@ -276,10 +278,22 @@ def _targets(
             tensors[name] = end - begin
             continue
         if target is None or not _fits(target, dtype, entry["shape"]):
-            target = torch.empty(entry["shape"], dtype=dtype)
+            target = _empty(entry["shape"], dtype)
             fresh.append((target.data_ptr(), target.data_ptr() + end - begin))
         tensors[name] = target
     return tensors, fresh
+
+
+def _empty(shape: list[int], dtype: torch.dtype) -> torch.Tensor:
+    import torch
+
+    try:
+        return torch.empty(shape, dtype=dtype)
+    except RuntimeError as error:  # the file is as it should be: an older one would not fit either
+        raise CheckpointError(
+            "no-room-to-resume", f"there is no memory for a tensor of {shape}: {error}",
+            "raise memory= by the size of the model and its optimizer",
+        ) from None  # fmt: skip
 
 
 def _fits(tensor: torch.Tensor, dtype: torch.dtype, shape: list[int]) -> bool:
