@@ -40,7 +40,7 @@ INTERRUPTIONS, AT_LEAST = 4, 3
 def main() -> int:
     """Run the demonstration and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m examples.demo", description=__doc__)
-    parser.add_argument("--epochs", type=int, default=24, help="of each of the two trainings")
+    parser.add_argument("--epochs", type=int, default=40, help="of each of the two trainings")
     parser.add_argument("--save-every", type=int, default=50, help="steps between checkpoints")
     parser.add_argument("--keep", type=Path, help="put the runs here, and keep them")
     options = parser.parse_args()
@@ -99,8 +99,8 @@ def newest_step(run: LocalRun, attempt: int) -> int:
 
 
 def steps_between(quiet: LocalRun) -> int:
-    """Return the steps between interruptions that fit four of them into such a training."""
-    return int(quiet.result()["steps"] * 0.16)
+    """Return the steps between interruptions: they are noticed late on a busy machine."""
+    return int(quiet.result()["steps"] * 0.1)
 
 
 def judge_record(run: LocalRun, left: dict[int, int]) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 __all__ = ["holder", "release", "take"]
 
-_PATIENCE = 1.0
+_PATIENCE = 30.0  # seconds; whoever holds it signs at once, but on a busy machine
 
 
 def take(path: Path) -> int | None:

@@ -16,7 +16,7 @@ from gpukit.runs.local_run import LocalRun
 from gpukit.runs.plan import Plan, plan_call
 from gpukit.runs.submit import Submission, submit
 
-PATIENCE = 60.0
+PATIENCE = 240.0
 
 COUNTING = '''
 import json, os, time
@@ -27,12 +27,12 @@ from gpukit.runtime import context
 
 
 @gpu_job({options})
-def count(steps: int = 20, pause: float = 0.0, every: int = 5, hold: str = "") -> dict:
+def count(steps: int = 20, pause: float = 0.0, every: int = 5, holds: int = 0) -> dict:
     """Add up the steps.
 
     Args:
         steps: how many.
-        hold: wait after this file's number of steps until the file is gone.
+        holds: the first so many attempts wait after 15 steps until they are interrupted.
     """
     ctx = context.current()
     ctx.checkpointing = True
@@ -43,6 +43,8 @@ def count(steps: int = 20, pause: float = 0.0, every: int = 5, hold: str = "") -
         total += step
         ctx.send({{"event": "step", "step": step, "total": steps}})
         time.sleep(pause)
+        while ctx.attempt <= holds and step - start >= 15 and not ctx.stop_requested:
+            time.sleep(0.01)
         if step % every == 0 or ctx.stop_requested:
             file.with_suffix(".new").write_text(json.dumps([step, total]))
             os.replace(file.with_suffix(".new"), file)

@@ -65,9 +65,9 @@ class Pod:
             seen = self._change.wait_for(lambda: self._text.count(text) >= times, PATIENCE)
         assert seen, f"{text!r} never came:\n{self._text}"
 
-    def wait(self) -> int:
+    def wait(self, patience: float = PATIENCE) -> int:
         """Return the exit code of the pod, after all of its output has been read."""
-        code = self.process.wait(PATIENCE)
+        code = self.process.wait(patience)
         if self._reader is not None and self.process.stdout is not None:
             self._reader.join(PATIENCE)
             if not self._reader.is_alive():  # else something still holds the pipe
@@ -126,7 +126,7 @@ class Run:
         (source / "job.py").write_text(JOB_HEAD + textwrap.dedent(self.source), encoding="utf-8")
         task_file = work / "task.json"
         defaults = {"run": "demo-1", "job": "demo", "module": "job", "function": "main"}
-        whole = Task(**{**defaults, "grace": 5, **self.task, **task})
+        whole = Task(**{**defaults, "grace": 60, **self.task, **task})
         task_file.write_text(json.dumps({"format": 1, **asdict(whole)}), encoding="utf-8")
         pod = Pod(
             subprocess.Popen(

@@ -202,7 +202,7 @@ def test_an_image_without_pip_is_told_so(boot: Boot, tmp_path: Path) -> None:
 def test_sigterm_while_pip_waits_for_its_index(boot: Boot) -> None:
     boot.pack({"src/job.py": "def main(): pass\n"})
     with socket.create_server(("127.0.0.1", 0)) as index:
-        index.settimeout(30)
+        index.settimeout(120)
         url = f"http://127.0.0.1:{index.getsockname()[1]}/simple"
         pod = boot.start(environ={"PIP_INDEX_URL": url}, packages=("anything",))
         connection, _ = index.accept()  # and it never gets an answer
@@ -213,11 +213,12 @@ def test_sigterm_while_pip_waits_for_its_index(boot: Boot) -> None:
 
 
 def test_sigterm_between_the_bootstrap_and_the_supervisor_is_not_lost(boot: Boot) -> None:
-    boot.pack({"src/job.py": "def main(): pass\n"})
+    boot.pack({"src/job.py": "import threading\ndef main(): threading.Event().wait()\n"})
     pod = boot.start()
     command = Path(f"/proc/{pod.process.pid}/cmdline")
     while b"gpukit.runtime" not in command.read_bytes():
-        pass  # the new interpreter starts now; it has no handlers yet
+        assert pod.process.poll() is None, pod.output
+    # The new interpreter starts now; it has no handlers yet.
     pod.terminate()
     assert pod.wait() == 76, pod.output
     assert pod.message["cause"] == "preempted"

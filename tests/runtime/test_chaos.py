@@ -34,6 +34,7 @@ def test_no_kill_costs_more_than_time(tmp_path: Path) -> None:
     assert report["restores"] >= 0.5 * KILLS
 
 
+@pytest.mark.timeout(1200)
 def test_it_is_noticed_when_any_one_part_of_the_restore_is_missing(tmp_path: Path) -> None:
     report = chaos(tmp_path, 5, "--without", "all")
     assert set(report["noticed"]) == PATCHES.keys() - {"none"}

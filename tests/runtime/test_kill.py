@@ -79,19 +79,24 @@ VICTIMS = {"trainer": kill_trainer, "writer and trainer": kill_both, "pod": kill
 @pytest.mark.timeout(1800)
 def test_kill_at_random_moments(make_run: MakeRun, tmp_path: Path, victim: str) -> None:
     """Kills at any moment of the start, of a step or of a save."""
-    trace = tmp_path / "trace"
-    run = make_run(source(), arguments={"trace": str(trace), "pause": 0.002}, retries=1000)
+    trace, leash = tmp_path / "trace", tmp_path / "leash"
+    leash.touch()
+    arguments = {"trace": str(trace), "pause": 0.002, "leash": str(leash)}
+    run = make_run(source(), arguments=arguments, retries=1000)
     chance, began = random.Random(victim), {}
     for number in range(1, KILLS + 1):
         began[number] = newest_durable(run)
+        done = len(Executed.read(trace).steps)
+        steps = chance.randrange(1, STEPS // KILLS) if chance.random() < 0.85 else 0
+        os.truncate(leash, began[number] + steps + STEPS // KILLS // 3)  # else it might end
         pod = run.start(index=number)
-        if chance.random() < 0.85:
-            target = len(Executed.read(trace).steps) + chance.randrange(1, STEPS // KILLS)
-            pod_runs_until(pod, trace, target)
+        if steps:
+            pod_runs_until(pod, trace, done + steps)
         else:
             pod.wait_for('"gpukit":"attempt"')  # while it starts
         VICTIMS[victim](pod, chance)
         assert pod.wait() != 0
+    os.truncate(leash, STEPS + 1)
     began[KILLS + 1] = newest_durable(run)
     code, pod = run.run(index=KILLS + 1)
     assert code == 0, pod.output

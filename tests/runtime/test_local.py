@@ -56,7 +56,7 @@ def test_other_arguments_are_another_run(desk: Desk) -> None:
 
 
 def test_preempted_attempts_lose_no_step(desk: Desk) -> None:
-    plan = desk.plan(desk.counting(), steps=60, pause=0.02)
+    plan = desk.plan(desk.counting(), steps=60, pause=0.02, holds=3)
     run = desk.run(plan, simulation=Simulation("preemption", after=0.3, limit=3))
 
     assert run.result() == {"total": sum(range(61))}
@@ -73,8 +73,8 @@ def test_preempted_attempts_lose_no_step(desk: Desk) -> None:
 
 
 def test_after_a_node_loss_the_run_goes_on_at_the_last_durable_step(desk: Desk) -> None:
-    plan = desk.plan(desk.counting(), steps=60, pause=0.02, every=7)
-    run = desk.run(plan, simulation=Simulation("node-loss", after=0.5, limit=2))
+    plan = desk.plan(desk.counting(), steps=60, pause=0.02, every=7, holds=2)
+    run = desk.run(plan, simulation=Simulation("node-loss", after=14, limit=2, unit="steps"))
 
     assert run.result() == {"total": sum(range(61))}
     assert [a.cause for a in run.attempts()] == [Cause.PREEMPTED, Cause.PREEMPTED, Cause.FINISHED]
@@ -134,7 +134,7 @@ def test_the_error_of_a_failed_run_has_the_jobs_own_words(desk: Desk) -> None:
 
 
 def test_a_stopped_run_goes_on_where_it_left(desk: Desk) -> None:
-    plan = desk.plan(desk.counting(), steps=60, pause=0.02)
+    plan = desk.plan(desk.counting(), steps=60, pause=0.02, holds=1)
     run = desk.submit(plan).run
     wait_for(lambda: at_step(run, 5), "the first checkpoint")
     assert run.status() == "running"
@@ -166,7 +166,7 @@ def test_a_second_submission_attaches_to_the_run(desk: Desk) -> None:
 
 
 def test_a_run_whose_backend_was_killed_can_go_on(desk: Desk) -> None:
-    plan = desk.plan(desk.counting(), steps=60, pause=0.05)
+    plan = desk.plan(desk.counting(), steps=60, pause=0.05, holds=1)
     run = desk.submit(plan).run
     wait_for(lambda: at_step(run, 5), "the first checkpoint")
     backend = int(run.directory.lock_file.read_text())
@@ -269,7 +269,7 @@ class TestCommandLine:
         file = desk.counting()
         process = desk.cli("submit", "--local", "--simulate-preemption", "300ms",
                            "--max-interruptions", "1", file.name, "--steps", "50",
-                           "--pause", "0.02")  # fmt: skip
+                           "--pause", "0.02", "--holds", "1")  # fmt: skip
         out, err = process.communicate(timeout=PATIENCE)
 
         assert process.returncode == 0, err
@@ -296,7 +296,7 @@ class TestCommandLine:
         self, desk: Desk, number: signal.Signals
     ) -> None:
         file = desk.counting()
-        words = ["submit", "--local", file.name, "--steps", "60", "--pause", "0.03"]
+        words = ["submit", "--local", file.name, "--steps", "60", "--holds", "1"]
         process = desk.cli(*words)
         wait_for(lambda: list(desk.home.glob("runs/*/store/count.json")), "the first checkpoint")
         process.send_signal(number)
@@ -328,7 +328,7 @@ class TestCommandLine:
 
 SUMMING = """
 import time
-from gpukit import Checkpointer, gpu_job
+from gpukit import Checkpointer, gpu_job, run_info
 
 
 class Sum:
@@ -347,8 +347,10 @@ def add(steps: int = 60, epochs: int = 1) -> int:
     ckpt = Checkpointer(total=total, every_steps=10, keep=99)
     for _ in ckpt.epochs(epochs):
         for n in ckpt.batches(range(steps)):
-            if n == 25:
+            if n in (25, 42):
                 ckpt.save()  # else what is durable at the interruption depends on the disk
+            while n == 45 and epochs == run_info().attempt == 1:
+                time.sleep(0.01)  # until it is interrupted
             total.value += n
             time.sleep(0.02)
     return total.value

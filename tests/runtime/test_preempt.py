@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,18 +28,21 @@ def preempted_run(
     make_run: MakeRun, tmp_path: Path, stops: list[int], patch: str = "none", workers: int = 0
 ) -> tuple[Run, Path, dict[int, int]]:
     """Run with a SIGTERM after each number of executed steps, and to the end."""
-    trace = tmp_path / f"trace-{patch}"
-    arguments = {"trace": str(trace), "pause": 0.002, "workers": workers}
+    trace, leash = tmp_path / f"trace-{patch}", tmp_path / "leash"
+    leash.touch()
+    arguments = {"trace": str(trace), "pause": 0.002, "workers": workers, "leash": str(leash)}
     run = make_run(source(patch), arguments=arguments, retries=0)
     began = {}
     for number, stop in enumerate(stops, start=1):
         began[number] = newest_durable(run)
+        os.truncate(leash, stop + 10)
         pod = run.start(index=number)
         pod_runs_until(pod, trace, stop)
         pod.terminate()
         assert pod.wait() == ExitCode.PREEMPTED, pod.output
         assert pod.message["cause"] == "preempted"
     began[len(stops) + 1] = newest_durable(run)
+    os.truncate(leash, STEPS + 1)
     code, pod = run.run(index=len(stops) + 1)
     assert code == 0, pod.output
     return run, trace, began

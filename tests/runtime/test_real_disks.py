@@ -34,8 +34,11 @@ FAULTS = {
     "read-only": (lambda store: mount("ro", store), lambda store: mount("rw", store)),
 }
 
-def mount(how, store):
-    subprocess.run(["mount", "-o", f"remount,{how}", store], check=True)
+def mount(how, store):  # it is busy while the supervisor writes its record
+    end = time.monotonic() + 30
+    while subprocess.run(["mount", "-o", f"remount,{how}", store]).returncode:
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 def intact(store):
     disk = DirectoryStore(store)

@@ -108,7 +108,12 @@ def test_attempt_numbers_are_handed_out_once(store: Store) -> None:
 
 
 def test_two_pods_at_once_have_two_numbers(make_run: MakeRun) -> None:
-    run = make_run("def main(): time.sleep(0.5)\n")
+    run = make_run("""
+        def main():
+            record = Path(context.current().store) / "record"
+            while len(list(record.glob("attempt-?????.json"))) < 2:
+                time.sleep(0.01)
+    """)
     pods = [run.start(index=0), run.start(index=0)]
     assert [pod.wait() for pod in pods] == [0, 0]
     assert sorted(pod.attempt for pod in pods) == [1, 2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -67,12 +68,12 @@ def test_sigterm_after_progress_asks_for_the_next_attempt_at_once(make_run: Make
 
 
 def test_sigterm_without_progress_backs_off(make_run: MakeRun) -> None:
-    pod = make_run(WAITS).start()
+    pod = make_run(WAITS).start(grace=120)
     pod.wait_for("ready")
     began = time.monotonic()
     pod.terminate()
     assert pod.wait() == 76
-    assert time.monotonic() - began < 3, "no checkpointer is active: it leaves at once"
+    assert time.monotonic() - began < 30, "no checkpointer is active: it leaves at once"
     assert pod.message["cause"] == "preempted"
 
 
@@ -169,14 +170,15 @@ def test_what_does_not_stop_is_killed_before_the_grace_is_over(make_run: MakeRun
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             print("ready", flush=True)
             wait_for_ever()
-    """).start(grace=2)
+    """).start(grace=5)
     pod.wait_for("ready")
     began = time.monotonic()
     pod.terminate()
     time.sleep(0.1)
     pod.terminate()  # a second one changes nothing
     assert pod.wait() == 76
-    assert 1.0 < time.monotonic() - began < 2.0
+    assert time.monotonic() - began > 3, "it had the time that there is"
+    assert "stopping, at most 4 s" in pod.output, "and no more: the grace is 5 s"
     assert pod.message["reason"] == "SIGTERM; did not stop in time"
 
 
@@ -218,8 +220,9 @@ def test_nothing_the_job_started_is_left_behind(make_run: MakeRun) -> None:
         def main():
             script = "import os, time; os.setsid() if os.fork() == 0 else None; time.sleep(600)"
             process = subprocess.Popen([sys.executable, "-c", script], start_new_session=True)
-            time.sleep(0.5)
-            tasks = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+            while not (tasks := children.read_text().split()):
+                time.sleep(0.01)
             return [process.pid, *map(int, tasks)]
     """)
     code, pod = run.run()
@@ -258,15 +261,21 @@ def test_a_job_that_kills_its_own_process_group_does_not_hit_the_supervisor(
 def test_a_hang_shows_where_and_is_charged(make_run: MakeRun) -> None:
     run = make_run("""
         def stuck_in_a_collective():
-            wait_for_ever()
+            try:
+                wait_for_ever()
+            finally:
+                left = context.current().remaining()
+                print(f"{left:.0f} s were left", flush=True)
         def main():
             send("step", step=1)
             stuck_in_a_collective()
     """)
-    began = time.monotonic()
     code, pod = run.run(hang_timeout=1)
     assert code == 77
-    assert time.monotonic() - began < 8, "a hang in Python is left at once"
+    (left,) = re.findall(r"(\d+) s were left", pod.output)
+    assert int(left) > 55, (
+        "a hang in Python is left at once, of 58 s; the last call comes 5 s later"
+    )
     assert pod.message["cause"] == "hang"
     assert "in stuck_in_a_collective" in pod.output
     assert run.record.attempts()[0].past().cause is Cause.HANG
@@ -275,9 +284,9 @@ def test_a_hang_shows_where_and_is_charged(make_run: MakeRun) -> None:
 @pytest.mark.parametrize(
     ("budget", "name"),
     [
-        ({"timeout": 1}, "timeout=1 s"),
-        ({"deadline": 1}, "deadline=1 s"),
-        ({"max_cost": "0.0001", "price_per_hour": "0.36"}, "max_cost=0.0001"),
+        ({"timeout": 6}, "timeout=6 s"),
+        ({"deadline": 6}, "deadline=6 s"),
+        ({"max_cost": "0.0006", "price_per_hour": "0.36"}, "max_cost=0.0006"),
     ],
 )
 def test_a_budget_that_runs_out_ends_the_run(

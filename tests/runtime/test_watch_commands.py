@@ -118,7 +118,9 @@ def test_what_crashed_two_attempts_is_shown_as_quarantined(
 def test_a_local_run_is_found_by_its_name(
     desk: Desk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = desk.plan(desk.counting('spot=True, profile="mig-1g.10gb"'), steps=30, pause=0.02)
+    plan = desk.plan(
+        desk.counting('spot=True, profile="mig-1g.10gb"'), steps=30, pause=0.02, holds=1
+    )
     run = desk.run(plan, simulation=Simulation("preemption", after=0.0, limit=1))
     monkeypatch.setenv("GPUKIT_HOME", str(desk.home))
     found = said(capsys, "interruptions", run.name)
