@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -82,10 +83,18 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
         run.close()
 
 
+EARLY_CALL = """
+import runpy
+from gpukit.runtime.watch import Watch
+Watch._reserve = lambda self, patience: patience - 2  # and all the rest to save in
+runpy.run_module("gpukit.runtime", run_name="__main__")
+"""
+
+
 def interrupt(make_run: MakeRun, saved: int, processes: int, **arguments: Any) -> Run:
     """Send SIGTERM once all ranks linger; assert what is saved, and that it is gone on from."""
-    run = make_run(SOURCE, arguments=arguments, grace=12, processes=processes)
-    pod = run.start(index=0)
+    run = make_run(SOURCE, arguments=arguments, grace=60, processes=processes)
+    pod = run.start(index=0, inside=[sys.executable, "-c", EARLY_CALL])
     pod.wait_for("lingering", times=processes)
     pod.terminate()
     assert pod.wait() == (75 if saved else 76), pod.output
