@@ -35,14 +35,16 @@ def cancel(now: bool, sweep: str | None, **params: Any) -> int:
         _cancel_sweep(sweep, params, now=now)
         return 0
     run = run_of(params)
-    if not run.cancel(now=now):
+    if isinstance(run, ClusterRun):
+        from .leaving import cancel_and_watch
+
+        cancelled = cancel_and_watch(run, now=now)
+    else:
+        cancelled = run.cancel(now=now)
+    if not cancelled:
         output.talk(f"{run.name} is not running: {run.status()}")
         return 0
-    if isinstance(run, ClusterRun):
-        from .leaving import watch_leave
-
-        watch_leave(run)
-    else:
+    if not isinstance(run, ClusterRun):
         run.wait()
     output.talk(f"{run.name} has left; submit it again to go on from its newest checkpoint")
     return 0

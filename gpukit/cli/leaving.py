@@ -10,16 +10,24 @@ if TYPE_CHECKING:
     from gpukit.cluster.state import PodState
     from gpukit.runs.cluster_run import ClusterRun
 
-__all__ = ["watch_leave"]
+__all__ = ["cancel_and_watch"]
 
 
-def watch_leave(run: ClusterRun) -> None:
-    """Wait until the run's Job is gone, and say which step its last checkpoint holds."""
+def cancel_and_watch(run: ClusterRun, *, now: bool) -> bool:
+    """Cancel a run, wait until its Job is gone, and say which step its last checkpoint holds.
+
+    Its pod is watched from before: it may leave at once.
+
+    Returns:
+        False where it was not running.
+    """
     from gpukit.cluster.follow import Change, ClusterFollower
 
     follower = ClusterFollower(run.client, run.name, run.namespace, logs=False)
     told: set[str] = set()
     try:
+        if not run.cancel(now=now):
+            return False
         while not follower.done:
             for item in follower.poll(0.5):
                 pod = item.pod if isinstance(item, Change) else None
@@ -28,6 +36,7 @@ def watch_leave(run: ClusterRun) -> None:
                     _say(pod)
     finally:
         follower.close()
+    return True
 
 
 def _say(pod: PodState) -> None:

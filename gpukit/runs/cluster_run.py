@@ -235,7 +235,22 @@ class ClusterRun(Run):
         Raises:
             UsageError: it has ended, or Kubernetes allows no more.
         """
-        job = self._job()
+        while True:
+            job = self._job()
+            wanted = self._extended(job, preemptions)
+            change = {
+                "metadata": {"resourceVersion": job.version}, "spec": {"maxFailedIndexes": wanted}
+            }  # fmt: skip
+            try:
+                self.client.patch("Job", job.name, job.namespace, change)
+            except ApiError as error:
+                if error.status != 409:
+                    raise
+                continue  # its status has changed meanwhile
+            return wanted
+
+    def _extended(self, job: JobState, preemptions: int) -> int:
+        """Return how many preemptions there may be with so many more."""
         if job.over or job.max_preemptions is None:
             raise UsageError(
                 "run-over", f"{self.name} has {job.phase}: no budget of it can be raised",
@@ -248,10 +263,6 @@ class ClusterRun(Run):
                 f"{job.completions - 1}, what this Job can have",
                 f"say at most --preemptions +{job.completions - 1 - job.max_preemptions}",
             )  # fmt: skip
-        change = {
-            "metadata": {"resourceVersion": job.version}, "spec": {"maxFailedIndexes": wanted}
-        }  # fmt: skip
-        self.client.patch("Job", job.name, job.namespace, change)
         return wanted
 
     def events(self) -> list[dict[str, Any]]:

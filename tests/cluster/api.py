@@ -116,6 +116,8 @@ class Api:
             "GET", url, headers=self._headers, preload_content=False, timeout=timeout
         )
         try:
+            if response.status >= 400:
+                raise ApiError("GET", path, response.status, _message(response.data))
             rest = b""
             for chunk in response.stream(None):
                 *lines, rest = (rest + chunk).split(b"\n")

@@ -40,14 +40,14 @@ class Chain:
         self.digest = state["digest"]
 
 @gpu_job(profile="h100", spot=True, checkpoints="new:1Gi", platform="generic")
-def chain(steps: int, folder: str) -> dict:
+def chain(folder: str) -> dict:
     chain = Chain()
     ckpt = Checkpointer(chain=chain, every_steps=EVERY)
     note_saves(f"{folder}/trace.saves")
     lines = os.open(f"{folder}/trace", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     done = 0
     for _ in ckpt.epochs(1):
-        for step in ckpt.batches(range(steps)):
+        for step in ckpt.batches(range(1_000_000)):
             chain.digest = hashlib.sha256(f"{chain.digest}{step}".encode()).hexdigest()
             done = step + 1
             os.write(lines, b"%d %d\\n" % (run_info().attempt, done))
@@ -58,15 +58,19 @@ def chain(steps: int, folder: str) -> dict:
 """
 
 
-def start_chain(cluster: Cluster, folder: Path, *, steps: int = 250) -> ClusterRun:
-    """Start the job; it ends after its steps, or at the next one after :func:`finish`."""
+def start_chain(cluster: Cluster, folder: Path) -> ClusterRun:
+    """Start the job; it ends at the next step after :func:`finish`."""
 
-    def reference() -> dict[str, object]:
+    def reference(steps: int) -> dict[str, object]:
         return {"digest": chained(steps), "steps": steps}
 
-    arguments: dict[str, object] = {"steps": steps, "folder": CHECKPOINT_MOUNT}
+    def let_end(run: ClusterRun) -> None:
+        wait_until("progress", lambda: progressed(run, len(run.began)))
+        finish(run)
+
+    arguments: dict[str, object] = {"folder": CHECKPOINT_MOUNT}
     run = start_run(cluster, folder, _SOURCE, arguments, reference)
-    run.every = EVERY
+    run.every, run.let_end = EVERY, let_end
     return run
 
 

@@ -24,7 +24,7 @@ __all__ = ["ControlPlane", "write_kubeconfig"]
 
 _PREFIX = "gpukit-cluster-"
 START_SECONDS = 120.0
-NODE_GRACE = 8
+NODE_GRACE = 16
 """Seconds without a sign of life after which a node counts as not ready."""
 
 _CONTROLLER_MANAGER = (

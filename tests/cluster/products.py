@@ -25,7 +25,7 @@ COUNTING = ADDING.replace(
 ).replace("every: int = 5,", "every: int = 5, crash_at: int = 0,")
 """A job that prints a line a step, saves every few, and needs no torch: it starts at once."""
 
-_PATIENCE = 120.0
+_PATIENCE = 300.0
 _OPTIONS = 'checkpoints="new:1Gi", cpu=0.1, memory="256Mi"'
 
 

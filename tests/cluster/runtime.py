@@ -151,7 +151,8 @@ class Container:
         finally:
             os.close(writes)
         pipe = os.fdopen(reads, "rb")
-        threading.Thread(target=self.log.read_from, args=(pipe,), daemon=True).start()
+        self._reading = threading.Thread(target=self.log.read_from, args=(pipe,), daemon=True)
+        self._reading.start()
         self._tell(json.dumps(asdict(view)))
         said = self._heard()
         if "started" not in said:
@@ -171,6 +172,7 @@ class Container:
     def _wait(self) -> None:
         self.code = int(self._heard().get("code", 137))
         self._reap()
+        self._reading.join(30)  # what it wrote last belongs to its log
         self.ended.set()
 
     def _reap(self) -> None:

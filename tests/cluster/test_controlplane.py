@@ -82,7 +82,10 @@ def test_an_account_may_do_what_its_rules_say(cluster: Cluster) -> None:
     kubeconfig = cluster.account("reader", [{"apiGroups": [""], "resources": ["pods"],
                                              "verbs": ["list"]}])  # fmt: skip
     asked = ("auth", "can-i", "--kubeconfig", str(kubeconfig), "--quiet=false")
-    assert cluster.kubectl(*asked, "list", "pods").strip() == "yes"
+    wait_until(
+        "the rules to be known",
+        lambda: cluster.kubectl(*asked, "list", "pods", check=False).strip() == "yes",
+    )
     assert "no" in cluster.kubectl(*asked, "create", "pods", check=False)
 
 

@@ -62,8 +62,8 @@ def test_deletion_gives_grace_tells_the_end_then_removes(
     states = seen_states(cluster, stop)
     cluster.api.delete(cluster.path("Pod", "p"))
     wait_until("the object to go", lambda: phase(cluster) is None)
-    stop.set()
     ends = wait_until("the end", lambda: [s["terminated"] for s in states if "terminated" in s])
+    stop.set()
     assert {end["exitCode"] for end in ends} == {exit_code}
 
 
@@ -167,7 +167,8 @@ def test_a_volume_is_made_in_the_zone_of_its_first_pod_and_stays_there(cluster: 
     started(cluster, volumes=volumes)
     cluster.node("a").vanish()
     cluster.add_node("b", labels={zone: "z-2"})
-    cluster.create(python_pod("q", "", volumes=volumes))
+    there = {"kubernetes.io/hostname": "b"}  # the scheduler may not have heard that "a" is gone
+    cluster.create(python_pod("q", "", volumes=volumes, nodeSelector=there))
 
     def refused() -> bool:
         found = cluster.get("Pod", "q")["status"].get("conditions", [])

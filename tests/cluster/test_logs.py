@@ -17,14 +17,19 @@ pytestmark = pytest.mark.e2e
 
 
 def test_logs_of_an_evicted_attempt_come_from_the_store(desk: Desk) -> None:
-    run = desk.submit(desk.write(), "--steps", 60, "--pause", 0.1, "--every", 1)
-    follower = desk.start("logs", "-f", run)
-    pod = desk.cluster.wait_for_pod(f"gpukit.dev/run={run}")
-    wait_until("some steps", lambda: "step 5\n" in desk.cluster.log(pod["metadata"]["name"]))
-    desk.cluster.evict(pod)
-    followed, err = follower.communicate(timeout=120)
+    run = desk.submit(desk.write(), "--steps", 60, "--pause", 0.1, "--every", 1, "--holds", 1)
+    followed = []
+    with desk.start("logs", "-f", run) as follower:
+        assert follower.stdout is not None
+        assert follower.stderr is not None
+        pod = desk.cluster.wait_for_pod(f"gpukit.dev/run={run}")
+        for line in follower.stdout:
+            followed.append(line.rstrip("\n"))
+            if line == "step 5\n":  # it follows; what comes now, it must not miss
+                desk.cluster.evict(pod)
+        err = follower.stderr.read()
     assert follower.returncode == 0, err
-    steps = [line for line in followed.splitlines() if line.startswith("step ")]
+    steps = [line for line in followed if line.startswith("step ")]
     assert steps == [f"step {n}" for n in range(1, 61)], "each line once, over both attempts"
 
     first = desk.gpukit("logs", "--attempt", 1, run)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import urllib3
 
-from tests.cluster.api import Json
+from tests.cluster.api import Json, wait_until
 from tests.cluster.cluster import Cluster
 from tests.cluster.pods import python_pod
 from tests.cluster.proxy import FaultProxy
@@ -31,8 +31,9 @@ class Client:
     def get(self, path: str) -> urllib3.BaseHTTPResponse:
         return self.pool.request("GET", self.url + path, headers=self.headers, timeout=20)
 
-    def create(self, name: str, timeout: float = 20) -> int | str:
+    def create(self, name: str, patience: float = 20) -> int | str:
         body = json.dumps({"metadata": {"name": name}}).encode()
+        timeout = urllib3.Timeout(connect=20, read=patience)
         try:
             answer = self.pool.request(
                 "POST", self.url + self.maps, body=body, headers=self.headers, timeout=timeout
@@ -88,7 +89,8 @@ def test_no_answer(
     cluster: Cluster, proxy: FaultProxy, client: Client, kind: str, error: str, acted: bool
 ) -> None:
     getattr(proxy, kind)(method="POST", acted=acted)
-    assert client.create("a", timeout=1) == error
+    assert client.create("a", patience=3 if kind == "silence" else 20) == error
+    wait_until("it to act", lambda: names(cluster) == {"a"} or not acted)
     assert names(cluster) == ({"a"} if acted else set())
     assert client.create("b") == 201
 

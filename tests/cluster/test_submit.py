@@ -24,14 +24,14 @@ def test_a_run_is_made_followed_shown_and_removed(desk: Desk) -> None:
     assert "takes all 3 objects; none was made" in checked.err
     assert not any(desk.objects().values())
 
-    done = desk.gpukit("submit", file, "--steps", 3)
+    done = desk.gpukit("submit", file, "--steps", 3, "--pause", 1)
     assert (done.code, json.loads(done.out)) == (0, {"total": 6}), done.err
     assert "on n1" in done.err
     assert {"step 1", "step 2", "step 3"} <= set(done.err.splitlines())
     assert "✓ succeeded" in done.err
     run = desk.gpukit("list", "-o", "name").out.strip()
 
-    again = desk.gpukit("submit", file, "--steps", 3)
+    again = desk.gpukit("submit", file, "--steps", 3, "--pause", 1)
     assert (again.code, json.loads(again.out)) == (0, {"total": 6})
     assert "has finished before" in again.err
     assert len(desk.objects()["Job"]) == 1
@@ -88,7 +88,7 @@ def test_a_failed_run_says_why_and_goes_on_when_submitted_again(desk: Desk) -> N
 
 def test_a_run_that_goes_on_is_attached_to_and_can_be_cancelled(desk: Desk) -> None:
     file = desk.write()
-    words = (file, "--steps", 1000, "--pause", 0.1, "--every", 1)
+    words = (file, "--steps", 10_000, "--pause", 0.1, "--every", 1)
     run = desk.submit(*words)
     desk.cluster.wait_for_pod(f"gpukit.dev/run={run}")
     assert desk.submit(*words) == run

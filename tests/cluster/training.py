@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from tests.runtime.exactness import Executed
 
 __all__ = ["H100", "ClusterRun", "start_run", "start_training"]
 
+LEASH = 100  # steps, after which it waits to be interrupted
 H100 = {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3", "nvidia.com/gpu.present": "true"}
 
 _HEAD = """
@@ -31,7 +33,10 @@ from gpukit import gpu_job
 _TRAINING = """
 @gpu_job(profile="h100", spot=True, checkpoints="new:1Gi", platform="generic")
 def train(trace: str, pause: float) -> dict:
-    return main(trace, 0, pause)
+    if not os.path.exists(f"{trace}.leash"):
+        with open(f"{trace}.leash", "wb") as file:
+            file.write(bytes(LEASH))
+    return main(trace, 0, pause, f"{trace}.leash")
 """
 
 
@@ -40,16 +45,19 @@ class ClusterRun:
     """A run, and what it leaves on its claim.
 
     Attributes:
-        reference: returns what a run without an interruption returns; ``steps`` is part of it.
+        reference: returns what a run of so many steps without an interruption returns; ``steps``
+            is part of it.
         began: for each attempt the newest durable step when the one before had ended.
         every: steps from one save to the next.
+        let_end: lets the job end: it is not to be over before it is interrupted.
     """
 
     cluster: Cluster
     bundle: Bundle
-    reference: Callable[[], dict[str, object]]
+    reference: Callable[[int], dict[str, object]]
     began: dict[int, int] = field(default_factory=lambda: {1: 0})
     every: int = exactness.EVERY
+    let_end: Callable[[ClusterRun], None] = lambda _: None
 
     @property
     def name(self) -> str:
@@ -85,7 +93,7 @@ class ClusterRun:
                 return None
             executed = Executed.read(self.trace).steps
             newest = len(self.record.attempts())
-            mine = [step for attempt, step in executed if attempt == newest]
+            mine = [step for attempt, step in executed if attempt == newest >= len(self.began)]
             return pods[0] if mine and len(executed) >= steps else None
 
         return wait_until(f"{steps} steps of {self.name}", running, every=0.05)
@@ -114,10 +122,11 @@ class ClusterRun:
         Args:
             killed: without notice, so that steps may have been lost: those that have to be.
         """
+        self.let_end(self)
         self.cluster.wait_for_job(self.name)
         result = self.record.result()
         assert result is not None
-        assert result.value == self.reference()
+        assert result.value == self.reference(result.value["steps"])
         exactness.check_run(
             self, self.trace, self.began, loss_per_attempt=None if killed else 0,
             total=int(result.value["steps"]),
@@ -137,11 +146,17 @@ class ClusterRun:
 def start_training(cluster: Cluster, folder: Path) -> ClusterRun:
     """Start the exact training job of tests/runtime: dropout, loader, optimizer, scheduler."""
 
-    def reference() -> dict[str, object]:
+    def reference(_: int) -> dict[str, object]:
         return {"sha256": exactness.reference_weights(), "steps": exactness.STEPS}
 
+    def let_end(run: ClusterRun) -> None:
+        os.truncate(f"{run.trace}.leash", exactness.STEPS + 1)
+
     arguments = {"trace": f"{CHECKPOINT_MOUNT}/trace", "pause": 0.02}
-    return start_run(cluster, folder, exactness.source() + _TRAINING, arguments, reference)
+    source = exactness.source() + _TRAINING.replace("LEASH", str(LEASH))
+    run = start_run(cluster, folder, source, arguments, reference)
+    run.let_end = let_end
+    return run
 
 
 def start_run(
@@ -149,7 +164,7 @@ def start_run(
     folder: Path,
     source: str,
     arguments: dict[str, object],
-    reference: Callable[[], dict[str, object]] = dict,
+    reference: Callable[[int], dict[str, object]] = lambda _: {},
 ) -> ClusterRun:
     """Submit a job to the cluster that ``KUBECONFIG`` names.
 
@@ -158,7 +173,7 @@ def start_run(
         folder: for the job file.
         source: of the job file, without its imports.
         arguments: of its function.
-        reference: what it returns when it is not interrupted.
+        reference: see :class:`ClusterRun`.
     """
     file = folder / "train.py"
     file.write_text(_HEAD + source, encoding="utf-8")
