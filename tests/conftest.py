@@ -13,9 +13,12 @@ pytest_plugins = ("tests.cluster.fixtures",)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # How long an example takes says how busy the machine is, and nothing of the code.
+# The examples are the same each time, so that a change breaks a test where it is made: `make soak`
+# looks for others.
 hypothesis.settings.register_profile(
-    "any-machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
+    "any-machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    derandomize="GPUKIT_SOAK" not in os.environ,
+)  # fmt: skip
 hypothesis.settings.load_profile("any-machine")
 
 

@@ -85,6 +85,8 @@ class Worker:
                 if kind == "tick":
                     if tick is not None:
                         tick(value)
+                    if time.monotonic() > end:  # ticks may come faster than they are read
+                        break
                 elif kind == "done":
                     return value
                 elif kind == "usage":

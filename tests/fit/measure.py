@@ -36,6 +36,7 @@ def allocated(factory: Callable[..., object], optimizer: str, folder: Path) -> t
     They come from the profiler, which the allocator itself tells of each allocation; of the second
     step, as the first makes the optimizer's state.
     """
+    gc.collect()  # else what earlier tests left goes in the middle
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
         example = call_factory(factory, None)
         example.model.train()

@@ -48,7 +48,10 @@ def python() -> Path:
             [uv, "venv", "-q", "--python", sys.executable, str(folder)],
             [*install, f"{ROOT}[quantize-hf]", *PINS],
         ):
-            done = subprocess.run(command, capture_output=True, text=True)
+            try:
+                done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+            except subprocess.TimeoutExpired:
+                pytest.skip("no environment: the package index is too slow")
             if done.returncode:
                 pytest.skip(f"no environment: {' '.join(done.stderr.split())[-200:]}")
         (folder / "ready").touch()
@@ -66,7 +69,7 @@ def run(python: Path, *words: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.e2e
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_a_directory_is_exported_quantized_and_opens_as_before(
     python: Path, tmp_path: Path
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -166,10 +165,10 @@ def test_a_metric_and_data_of_ones_own(task: Task, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.e2e
-def test_the_same_seed_gives_the_same_file(task: Task) -> None:
+def test_the_same_seed_gives_the_same_file(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for name, seed in (("a", "1"), ("b", "2")):
-        os.environ["PYTHONHASHSEED"] = seed
+        monkeypatch.setenv("PYTHONHASHSEED", seed)
         report = quantize(
             task.model, task.folder / name, eval=str(task.folder / "eval.npz"),
             calib=str(task.folder / "calib.npz"), objective="size", max_latency_ratio=100,

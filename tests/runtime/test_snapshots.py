@@ -34,7 +34,7 @@ from gpukit.runtime.checkpoint.manifest import FOLDER, checkpoint_names
 from gpukit.runtime.store import DirectoryStore
 
 LARGE = 100_000  # elements: of a tensor that may be copied later
-PATIENCE = 60.0
+PATIENCE = 240.0
 
 
 @pytest.fixture
