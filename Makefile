@@ -60,8 +60,8 @@ chaos: $(READY)  ## kill a training a thousand times, most of them in a save; co
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.runtime.chaos 1000
 
 soak: $(READY)  ## the runs of thousands: more kills, more random specs
-	GPUKIT_SOAK=1 $(BIN)/python -m pytest -q -n $(WORKERS) tests/runtime/test_kill.py tests/property \
-		tests/quantize/test_large.py \
+	GPUKIT_SOAK=1 $(BIN)/python -m pytest -q -n $(WORKERS) tests/runtime/test_kill.py tests/property tests/unit \
+		tests/runtime/test_checkpoint_files.py tests/quantize/test_large.py tests/quantize/test_page.py \
 		tests/cluster/test_strict.py tests/cluster/test_interruptions.py tests/healing
 	$(BIN)/python -m benchmarks.calibration
 

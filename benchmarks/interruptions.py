@@ -82,7 +82,7 @@ def measure(times: int, classic_times: int) -> dict[str, list[float]]:
             os.environ["KUBECONFIG"] = str(cluster.kubeconfig)
             for name in ("a", "b"):
                 cluster.add_node(name, labels=H100, devices={"nvidia.com/gpu": 1})
-            run = start_chain(cluster, Path(folder), steps=1_000_000)
+            run = start_chain(cluster, Path(folder))
             claim, job = classic_form(run)
             cluster.create(claim, job)
             name = job["metadata"]["name"]

@@ -99,7 +99,7 @@ def newest_step(run: LocalRun, attempt: int) -> int:
 
 
 def steps_between(quiet: LocalRun) -> int:
-    """Return the steps between interruptions: they are noticed late on a busy machine."""
+    """Return the steps between interruptions: four fit, though a busy machine notices each late."""
     return int(quiet.result()["steps"] * 0.1)
 
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ["cancel_and_watch"]
 
+_PAUSE = 0.5
+
 
 def cancel_and_watch(run: ClusterRun, *, now: bool) -> bool:
     """Cancel a run, wait until its Job is gone, and say which step its last checkpoint holds.
@@ -24,16 +26,20 @@ def cancel_and_watch(run: ClusterRun, *, now: bool) -> bool:
     from gpukit.cluster.follow import Change, ClusterFollower
 
     follower = ClusterFollower(run.client, run.name, run.namespace, logs=False)
-    told: set[str] = set()
+    told = {pod.uid for pod in run.pods() if pod.over}  # earlier attempts
     try:
+        items = follower.poll(_PAUSE)
+        while follower.job is None and not follower.done:
+            items += follower.poll(_PAUSE)
         if not run.cancel(now=now):
             return False
-        while not follower.done:
-            for item in follower.poll(0.5):
+        while items or not follower.done:
+            for item in items:
                 pod = item.pod if isinstance(item, Change) else None
                 if pod is not None and pod.over and pod.uid not in told and pod.message:
                     told.add(pod.uid)
                     _say(pod)
+            items = [] if follower.done else follower.poll(_PAUSE)
     finally:
         follower.close()
     return True

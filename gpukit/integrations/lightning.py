@@ -68,7 +68,8 @@ class GpukitCallback(Callback):  # type: ignore[misc]
         """Return the file to give to ``Trainer.fit`` as ``ckpt_path``; None without a checkpoint.
 
         Raises:
-            CheckpointError: there are checkpoints, but none is intact.
+            CheckpointError: there are checkpoints, but none is intact; the ranks found different
+                ones, or one of them did not call this.
         """
         loaded = self._saver.load()
         if loaded is None:

@@ -14,6 +14,7 @@ from gpukit.runtime.checkpoint.agreement import Request
 from gpukit.runtime.checkpoint.codec import Tensors, encode
 from gpukit.runtime.checkpoint.engine import Loaded, Stable
 from gpukit.runtime.checkpoint.metrics import Metrics
+from gpukit.runtime.checkpoint.resuming import load
 from gpukit.runtime.checkpoint.saves import Saves
 from gpukit.runtime.checkpoint.schedule import Schedule
 from gpukit.runtime.checkpoint.setup import open_agreement, open_engine
@@ -85,13 +86,11 @@ class Saver:
         """Return the newest intact checkpoint of the run, and say that it is restored.
 
         Raises:
-            CheckpointError: there are checkpoints, but none is intact.
+            CheckpointError: see :func:`.resuming.load`.
         """
         if self._engine is None or self._saves is None or self._ctx is None:
             return None
-        loaded = self._engine.load_newest()
-        for skipped in loaded.skipped if loaded is not None else ():
-            say(f"passed over a checkpoint: {skipped}")
+        loaded = load(self._engine, self._agreement, self._ctx)
         step, seconds = (0, 0.0) if loaded is None else (loaded.name.step, loaded.seconds)
         if loaded is not None:
             self._saves.restored(step)

@@ -64,7 +64,8 @@ class GpukitCallback(TrainerCallback):  # type: ignore[misc]
         """Return the directory to give to ``Trainer.train``; None where there is no checkpoint.
 
         Raises:
-            CheckpointError: there are checkpoints, but none is intact.
+            CheckpointError: there are checkpoints, but none is intact; the ranks found different
+                ones, or one of them did not call this.
         """
         loaded = self._saver.load()
         if loaded is None:

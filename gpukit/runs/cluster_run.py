@@ -34,6 +34,7 @@ _HEAD_BYTES = 256 * 1024  # of a log, for its first lines
 _TAIL_LINES = 300
 _POLL = 0.5
 _KILL_GRACE = 1
+_TRIES = 10  # of a change, while the Job changes
 
 
 class ClusterRun(Run):
@@ -235,19 +236,21 @@ class ClusterRun(Run):
         Raises:
             UsageError: it has ended, or Kubernetes allows no more.
         """
+        job, tries = self._job(), 0
         while True:
-            job = self._job()
-            wanted = self._extended(job, preemptions)
+            wanted, tries = self._extended(job, preemptions), tries + 1
             change = {
                 "metadata": {"resourceVersion": job.version}, "spec": {"maxFailedIndexes": wanted}
             }  # fmt: skip
             try:
                 self.client.patch("Job", job.name, job.namespace, change)
+                return wanted
             except ApiError as error:
-                if error.status != 409:
+                if error.status != 409 or tries == _TRIES:
                     raise
-                continue  # its status has changed meanwhile
-            return wanted
+            job = self._job()  # its status has changed meanwhile, or the answer was lost
+            if job.max_preemptions == wanted:
+                return wanted
 
     def _extended(self, job: JobState, preemptions: int) -> int:
         """Return how many preemptions there may be with so many more."""

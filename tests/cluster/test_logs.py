@@ -26,7 +26,11 @@ def test_logs_of_an_evicted_attempt_come_from_the_store(desk: Desk) -> None:
         for line in follower.stdout:
             followed.append(line.rstrip("\n"))
             if line == "step 5\n":  # it follows; what comes now, it must not miss
-                desk.cluster.evict(pod)
+                try:
+                    desk.cluster.evict(pod)
+                except BaseException:
+                    follower.kill()
+                    raise
         err = follower.stderr.read()
     assert follower.returncode == 0, err
     steps = [line for line in followed if line.startswith("step ")]

@@ -41,6 +41,19 @@ def note_saves(path):  # of each safe point: whether a save was begun there, or 
 """
 """Source for a job: :func:`check_losses` reads what it writes."""
 
+FAILS_A_READ = """
+def fail_a_read():  # a disk that fails rank 1 of the second attempt, which finds an older one
+    from gpukit.runtime.checkpoint.reading import Reader
+    ctx, load, tried = context.current(), Reader._load, []
+    def failing(self, name, into):
+        tried.append(name)
+        if len(tried) == 1 and (ctx.attempt, ctx.rank) == (2, 1):
+            raise OSError(5, "Input/output error")
+        return load(self, name, into)
+    Reader._load = failing
+"""
+"""Source for a job: :func:`assert_ranks_do_not_part` makes the runs."""
+
 _TEMPLATE = """
 import hashlib, random
 import torch
@@ -282,6 +295,8 @@ def assert_long_evaluation_is_left(
 ) -> None:
     """Assert that SIGTERM in an evaluation that outlasts the grace costs no more than it has to.
 
+    It comes once a checkpoint is durable.
+
     Args:
         make_run: makes a run of a source.
         source: of a job that prints ``lingers at STEP`` in an evaluation of its first attempt, and
@@ -314,7 +329,8 @@ def assert_ranks_stop_together(
     Args:
         make_run: makes a run of a source.
         quiet: source of the job.
-        passing: the same, with ``passes STEP`` printed by each rank after each step.
+        passing: the same, with ``passes STEP`` printed by each rank after each step; the first
+            attempt waits in one after the fifth until it is interrupted.
         arguments: of the job.
     """
     whole = make_run(quiet, arguments=arguments, processes=2)
@@ -332,3 +348,25 @@ def assert_ranks_stop_together(
     assert code == 0, second.output
     assert run.record.attempts()[1].progress.start_step == stopped
     assert second.message["result"] == undisturbed.message["result"]
+
+
+def assert_ranks_do_not_part(run: Run, stop: Callable[[Pod], object]) -> None:
+    """Assert that two ranks never go on from different checkpoints, and that the next try does.
+
+    Args:
+        run: of a job that calls what :data:`FAILS_A_READ` defines.
+        stop: waits until the first attempt has a checkpoint and is to be interrupted.
+    """
+    pod = run.start(index=0)
+    stop(pod)
+    pod.terminate()
+    assert pod.wait() == ExitCode.PREEMPTED, pod.output
+    newest, before = checkpoint_names(DirectoryStore(run.store).list(FOLDER))[:2]
+    code, pod = run.run(index=1)
+    assert code == ExitCode.CRASH, pod.output
+    assert f"different checkpoints: rank 0 from {newest}, rank 1 from {before}" in pod.output
+    assert f"passed over a checkpoint: {newest}: [Errno 5]" in pod.output
+    assert run.record.attempts()[1].progress.first_step_at is None
+    code, pod = run.run(index=1)
+    assert code == 0, pod.output
+    assert run.record.attempts()[2].progress.start_step == newest.step

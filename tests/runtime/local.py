@@ -8,9 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from gpukit import open_run
+from gpukit.errors import GpukitError
 from gpukit.jobfile import load_job
 from gpukit.runs.local_run import LocalRun
 from gpukit.runs.plan import Plan, plan_call
@@ -65,7 +68,6 @@ class Desk:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.home = folder / ".gpukit"
-        self.started: list[LocalRun] = []
 
     def write(self, source: str, **values: str) -> Path:
         """Write a job file under a name that no other test uses, since jobs are imported once."""
@@ -80,9 +82,7 @@ class Desk:
         return plan_call(load_job(str(file)), (), arguments)
 
     def submit(self, plan: Plan, **options: Any) -> Submission:
-        submission = submit(plan, home=self.home, **options)
-        self.started.append(submission.run)
-        return submission
+        return submit(plan, home=self.home, **options)
 
     def run(self, plan: Plan, **options: Any) -> LocalRun:
         run = self.submit(plan, **options).run
@@ -96,9 +96,11 @@ class Desk:
         )  # fmt: skip
 
     def close(self) -> None:
-        for run in self.started:
-            if run.cancel(now=True):
-                run.wait(PATIENCE)
+        for folder in (self.home / "runs").glob("*"):  # also those that a command has started
+            with suppress(GpukitError):
+                run = open_run(folder.name, home=self.home)
+                if run.cancel(now=True):
+                    run.wait(PATIENCE)
 
 
 def wait_for(condition: Callable[[], object], what: str) -> None:

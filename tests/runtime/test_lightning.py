@@ -8,7 +8,9 @@ import pytest
 
 from gpukit.ladder import ExitCode
 from tests.runtime.exactness import (
+    FAILS_A_READ,
     assert_long_evaluation_is_left,
+    assert_ranks_do_not_part,
     assert_ranks_stop_together,
 )
 from tests.runtime.pod import Pod, Run
@@ -74,6 +76,17 @@ def main(with_interruptions, workers=0, accumulate=1, devices=1):
 """
 
 
+PASSES = (
+    "        torch.rand(3)",
+    """        print("passes", self.global_step, flush=True)
+        while self.global_step == 7 and run_info().attempt == 1:  # until it is interrupted
+            if context.current().stop_requested:
+                break
+            time.sleep(0.01)
+        torch.rand(3)""",
+)
+
+
 @pytest.mark.parametrize(("workers", "accumulate"), [(0, 1), (2, 2)])
 def test_lightning_goes_on_exactly_after_sigterm_and_sigkill(
     make_run: Callable[..., Run], workers: int, accumulate: int
@@ -103,17 +116,19 @@ def test_lightning_goes_on_exactly_after_sigterm_and_sigkill(
 def test_two_ranks_of_lightning_stop_at_one_step_and_resume_exactly(
     make_run: Callable[..., Run],
 ) -> None:
-    source = SOURCE.replace(
-        "        torch.rand(3)",
-        """        print("passes", self.global_step, flush=True)
-        while self.global_step == 7 and run_info().attempt == 1:  # until it is interrupted
-            if context.current().stop_requested:
-                break
-            time.sleep(0.01)
-        torch.rand(3)""",
+    arguments = {"with_interruptions": False, "devices": 2}
+    assert_ranks_stop_together(make_run, SOURCE, SOURCE.replace(*PASSES), arguments)
+
+
+def test_two_ranks_of_lightning_never_go_on_from_different_checkpoints(
+    make_run: Callable[..., Run],
+) -> None:
+    passing = SOURCE.replace(*PASSES).replace(
+        "    model = Model()", "    fail_a_read(); model = Model()"
     )
     arguments = {"with_interruptions": False, "devices": 2}
-    assert_ranks_stop_together(make_run, SOURCE, source, arguments)
+    run = make_run(passing + FAILS_A_READ, arguments=arguments, processes=2)
+    assert_ranks_do_not_part(run, lambda pod: pod.wait_for("passes 7"))
 
 
 def test_a_validation_that_outlasts_the_grace_is_left(make_run: Callable[..., Run]) -> None:

@@ -12,13 +12,16 @@ import pytest
 from safetensors import safe_open
 
 from gpukit.contract import Env
+from gpukit.errors import CheckpointError
 from gpukit.ladder import ExitCode
-from gpukit.runtime.checkpoint.agreement import Agreement, Request
+from gpukit.runtime.checkpoint import agreement
+from gpukit.runtime.checkpoint.agreement import Agreement, RanksApartError, Request
 from gpukit.runtime.checkpoint.commit import data_file
 from gpukit.runtime.checkpoint.inspection import list_checkpoints, verify
-from gpukit.runtime.checkpoint.manifest import FOLDER, checkpoint_names
+from gpukit.runtime.checkpoint.manifest import FOLDER, CheckpointName, checkpoint_names
+from gpukit.runtime.context import Preempted
 from gpukit.runtime.store import DirectoryStore
-from tests.runtime.exactness import Executed
+from tests.runtime.exactness import FAILS_A_READ, Executed, assert_ranks_do_not_part
 from tests.runtime.pod import Run
 from tests.runtime.test_kill import pod_runs_until
 
@@ -32,12 +35,12 @@ def test_all_ranks_act_at_the_same_step(tmp_path: Path, seed: int) -> None:
 
     def rank_loop(rank: int) -> None:
         chance = random.Random(f"{seed}/{rank}")
-        agreement = Agreement(rank, world, tmp_path / "shared")
+        agree = Agreement(rank, world, tmp_path / "shared")
         for step in range(1, steps + 1):
             barrier.wait(30)  # the collective inside of the step
             time.sleep(chance.random() * 0.002)
             wish: Request | None = chance.choice([None, None, "save", "stop"])
-            action = agreement.at(step, wish)
+            action = agree.at(step, wish)
             if action is not None:
                 done[rank].append((step, action))
 
@@ -165,45 +168,50 @@ def test_ranks_that_hold_other_things_end_the_run_at_the_first_save(
     assert "leave replicated=True out" in pod.message["reason"]
 
 
-UNREADABLE = (
-    DDP
-    + """
-def hook():
-    ctx = context.current()
-    if (ctx.attempt, ctx.rank) == (2, 1):
-        from gpukit.runtime.checkpoint.reading import Reader
-        load, tried = Reader._load, []
-        def failing(self, name, into):
-            tried.append(name)
-            if len(tried) == 1:
-                raise OSError(5, "Input/output error")
-            return load(self, name, into)
-        Reader._load = failing
-"""
-)
-
-
 @pytest.mark.e2e
 def test_ranks_never_go_on_from_different_checkpoints(
     make_run: Callable[..., Run], tmp_path: Path, undisturbed: str
 ) -> None:
-    """A disk that fails one rank, which would take the checkpoint before the newest."""
     trace = tmp_path / "trace"
-    run = make_run(UNREADABLE, processes=2, grace=20, arguments={"trace": str(trace), "hold": 50})
-    pod = run.start(index=0)
-    pod_runs_until(pod, trace, 45)
-    pod.terminate()
-    assert pod.wait() == ExitCode.PREEMPTED, pod.output
-    newest, before = checkpoint_names(DirectoryStore(run.store).list(FOLDER))
-    code, pod = run.run(index=1)
-    assert code == ExitCode.CRASH, pod.output
-    assert f"different checkpoints: rank 0 from {newest}, rank 1 from {before}" in pod.output
-    assert f"passed over a checkpoint: {newest}: [Errno 5]" in pod.output
-    assert Executed.read(trace).of(2) == []
-    code, pod = run.run(index=1)
-    assert code == 0, pod.output
-    assert run.record.attempts()[2].progress.start_step == newest.step
-    assert pod.message["result"] == undisturbed
+    source = DDP + FAILS_A_READ + "\ndef hook():\n    fail_a_read()\n"
+    run = make_run(source, processes=2, arguments={"trace": str(trace), "hold": 50})
+    assert_ranks_do_not_part(run, lambda pod: pod_runs_until(pod, trace, 45))
+    assert run.pods[-1].message["result"] == undisturbed
+
+
+@pytest.mark.parametrize("steps", [(7, 7), (7, None), (7, 14), (None, None)])
+def test_ranks_agree_on_where_they_go_on(tmp_path: Path, steps: tuple[int | None, ...]) -> None:
+    found: dict[int, str] = {}
+
+    def rank_loop(rank: int) -> None:
+        agree, step = Agreement(rank, 2, tmp_path / "shared"), steps[rank]
+        try:
+            agree.resume(None if step is None else CheckpointName(1, 1, step))
+            found[rank] = "goes on"
+        except RanksApartError as error:
+            found[rank] = error.message
+
+    threads = [threading.Thread(target=rank_loop, args=(rank,)) for rank in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    if steps[0] == steps[1]:
+        assert found == {0: "goes on", 1: "goes on"}
+    else:
+        assert found[0] == found[1]
+        assert "rank 0 from step-000000007" in found[0]
+
+
+def test_a_rank_that_waits_for_the_others_hears_sigterm(tmp_path: Path) -> None:
+    with pytest.raises(Preempted):
+        Agreement(0, 2, tmp_path / "shared").resume(None, stopping=lambda: True)
+
+
+def test_a_rank_that_never_comes_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agreement, "_PATIENCE", 0.1)
+    with pytest.raises(CheckpointError, match="rank 1 has made no Checkpointer"):
+        Agreement(0, 2, tmp_path / "shared").resume(None)
 
 
 GENERATORS = [".loop.rng.torch", ".rng.torch"]
@@ -219,7 +227,7 @@ def kept(store: Path, rank: int) -> list[str]:
 DYING = (
     DDP.replace("time.sleep(pause)", "time.sleep(LATE if ckpt.step > 30 else pause)")
     + """
-LATE = 0.5 if run_info().attempt == 1 else 0.02  # a slow disk is not to see the end before
+LATE = 0.5 if run_info().attempt == 1 else 0.02  # no disk is too slow to save before the end
 
 
 def hook():

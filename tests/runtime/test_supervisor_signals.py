@@ -177,8 +177,8 @@ def test_what_does_not_stop_is_killed_before_the_grace_is_over(make_run: MakeRun
     time.sleep(0.1)
     pod.terminate()  # a second one changes nothing
     assert pod.wait() == 76
-    assert time.monotonic() - began > 3, "it had the time that there is"
-    assert "stopping, at most 4 s" in pod.output, "and no more: the grace is 5 s"
+    assert 3 < time.monotonic() - began < 60, "it had the time that there is, and no more"
+    assert "stopping, at most 4 s" in pod.output, "the grace is 5 s"
     assert pod.message["reason"] == "SIGTERM; did not stop in time"
 
 
@@ -274,7 +274,7 @@ def test_a_hang_shows_where_and_is_charged(make_run: MakeRun) -> None:
     assert code == 77
     (left,) = re.findall(r"(\d+) s were left", pod.output)
     assert int(left) > 55, (
-        "a hang in Python is left at once, of 58 s; the last call comes 5 s later"
+        "a hang in Python is left at the first signal; 5 s later comes a second one"
     )
     assert pod.message["cause"] == "hang"
     assert "in stuck_in_a_collective" in pod.output

@@ -15,10 +15,12 @@ from __future__ import annotations
 import os
 import struct
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 from gpukit.errors import CheckpointError
+from gpukit.runtime.context import Preempted
 
 from .manifest import CheckpointName
 
@@ -30,7 +32,8 @@ _FIELD = struct.Struct("<q")
 _ASKED, _ANSWERED, _STEP, _KIND, _FIRST_RANK = 0, 1, 2, 3, 4
 _KINDS: tuple[Request, ...] = ("save", "stop")
 _RESUMED_FIELDS, _THERE, _NONE = 4, 1, CheckpointName(0, 0, 0)
-_POLL = 0.0005
+_POLL, _REST = 0.0005, 0.01
+_PATIENCE = 1800.0  # a large checkpoint is read by all at the same time, over one network
 
 
 class RanksApartError(CheckpointError):
@@ -83,11 +86,19 @@ class Agreement:
         kind, self._target = self._target[1], None
         return kind
 
-    def resume(self, name: CheckpointName | None) -> None:
+    def resume(
+        self, name: CheckpointName | None, *, stopping: Callable[[], bool] = lambda: False
+    ) -> None:
         """Return once all ranks are about to resume from this checkpoint; None: from none.
+
+        Args:
+            name: of the checkpoint that this rank has read.
+            stopping: tells that SIGTERM has come.
 
         Raises:
             RanksApartError: some are about to resume from another one.
+            CheckpointError: a rank does not come.
+            Preempted: SIGTERM came meanwhile: there is nothing to be saved yet.
         """
         if self._world == 1:
             return
@@ -95,10 +106,15 @@ class Agreement:
         place = self._resumed(self._rank)
         for offset, value in (1, own.attempt), (2, own.number), (3, own.step), (0, _THERE):
             self._write(place + offset, value)
-        found = []
-        for place in map(self._resumed, range(self._world)):
+        found, end = [], time.monotonic() + _PATIENCE
+        for rank in range(self._world):
+            place = self._resumed(rank)
             while self._read(place) != _THERE:
-                time.sleep(_POLL)
+                if stopping():
+                    raise Preempted
+                if time.monotonic() > end:
+                    raise _missing(rank)
+                time.sleep(_REST)
             found.append(CheckpointName(*(self._read(place + offset) for offset in (1, 2, 3))))
         if len(set(found)) > 1:
             raise _apart(found)
@@ -136,10 +152,17 @@ class Agreement:
         return int(_FIELD.unpack(data)[0])
 
 
+def _missing(rank: int) -> CheckpointError:
+    return CheckpointError(
+        "rank-missing", f"rank {rank} has made no Checkpointer within {_PATIENCE:.0f} s",
+        "make it on every rank and in the same order; none may wait for another one before that",
+    )  # fmt: skip
+
+
 def _apart(found: list[CheckpointName]) -> RanksApartError:
     each = (f"rank {i} from {'none' if x == _NONE else x}" for i, x in enumerate(found))
     return RanksApartError(
         "ranks-apart",
         f"the ranks would resume from different checkpoints: {', '.join(each)}",
-        "nothing was changed and the next attempt looks again; the log says what was passed over",
+        "the checkpoints are untouched; the log says why a rank has passed one over",
     )

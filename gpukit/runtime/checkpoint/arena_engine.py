@@ -195,6 +195,10 @@ class ArenaEngine:
             self._policy = replace(self._policy, verified=loaded.name)
         return loaded
 
+    def begins_at(self, name: CheckpointName) -> None:
+        """Note where the attempt begins; see :meth:`.engine.Engine.begins_at`."""
+        self._stream.begins_at(name)
+
     def close(self) -> None:
         """Let the snapshot in flight become durable, hang up, and give the memory back."""
         atexit.unregister(self._at_exit)

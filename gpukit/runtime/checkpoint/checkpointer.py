@@ -32,6 +32,7 @@ from .engine import Engine, Loaded
 from .loader import Source, source_of
 from .metrics import Metrics
 from .rest import RestPoint
+from .resuming import load
 from .saves import Saves
 from .schedule import Schedule
 from .setup import check_count, check_flag, open_agreement, open_engine, seconds
@@ -75,8 +76,9 @@ class Resume:
 class Checkpointer:
     """Saves and restores training so that an interruption changes nothing but the time.
 
-    Restores on construction when the run has a checkpoint. Outside of a run it saves and
-    restores nothing, unless ``directory`` is given.
+    Restores on construction when the run has a checkpoint; of several ranks each makes its own, in
+    the same order, and waits there for the others. Outside of a run it saves and restores nothing,
+    unless ``directory`` is given.
 
     Args:
         model: and ``optimizer``, ``scheduler``, ``scaler``: what to keep; any may be left out.
@@ -95,7 +97,7 @@ class Checkpointer:
     Raises:
         CheckpointError: an object has no state; the checkpoint does not fit the objects
             (``model-changed``); no checkpoint is intact; the ranks found different ones
-            (``ranks-apart``).
+            (``ranks-apart``), or one of them made no Checkpointer (``rank-missing``).
     """
 
     def __init__(
@@ -328,10 +330,8 @@ class Checkpointer:
     def _restore(self, engine: Engine | None) -> None:
         loaded = None
         if engine is not None:
-            loaded = engine.load_newest(self._registry.targets("objects"))
-        for skipped in loaded.skipped if loaded is not None else ():
-            _say(f"passed over a checkpoint: {skipped}")
-        self._agreement.resume(loaded.name if loaded is not None else None)
+            targets = self._registry.targets("objects")
+            loaded = load(engine, self._agreement, self._ctx, targets)
         if loaded is not None:
             self._apply(loaded)
         if self._ctx is not None:

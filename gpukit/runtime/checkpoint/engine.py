@@ -118,6 +118,9 @@ class Engine(Protocol):
             CheckpointError: none is intact, or it was made by another number of ranks.
         """
 
+    def begins_at(self, name: CheckpointName) -> None:
+        """Note that the attempt begins at that checkpoint; called before it is put to use."""
+
     def close(self) -> None:
         """Give back what is held; a save in flight is finished."""
 
@@ -196,6 +199,10 @@ class SyncEngine:
         if loaded is not None:
             self._policy = Policy(self._policy.last, self._policy.every, loaded.name)
         return loaded
+
+    def begins_at(self, name: CheckpointName) -> None:
+        """Note where the attempt begins; see :class:`Engine`."""
+        self._reader.begins_at(name)
 
     def close(self) -> None:
         """Do nothing: nothing is held."""

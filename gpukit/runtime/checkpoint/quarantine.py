@@ -1,7 +1,7 @@
 """A checkpoint from which the trainer crashed twice is not loaded a third time.
 
-Each restore notes which checkpoint it took, ``record/restore-00003.json``, before the state is
-put into the objects: one that kills the process on the way has been counted.
+Each restore notes which checkpoint it took, ``record/restore-00003.json``, before it is put to use:
+one that kills the process on the way has been counted.
 """
 
 from __future__ import annotations

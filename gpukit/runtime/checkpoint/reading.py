@@ -62,8 +62,6 @@ class Reader:
             except (DamagedFileError, StoreError, OSError) as error:
                 skipped.append(f"{name}: {getattr(error, 'message', error)}")
                 continue
-            if self._writer.rank == 0:
-                quarantine.note(name)
             return Loaded(name, state, time.monotonic() - begun, tuple(skipped))
         if skipped:
             raise CheckpointError(
@@ -72,6 +70,11 @@ class Reader:
                 "start over with --fresh, which keeps these files for you to look at",
             )
         return None
+
+    def begins_at(self, name: CheckpointName) -> None:
+        """Note that the attempt begins at a checkpoint, and may crash from it."""
+        if self._writer.rank == 0:
+            Quarantine(self._store, self._writer.attempt).note(name)
 
     def _load(self, name: CheckpointName, into: Mapping[str, torch.Tensor]) -> Any:
         manifest = Manifest.load(self._require(name.key(MANIFEST)))

@@ -218,7 +218,7 @@ def read(
         try:
             header = json.loads(bytes(_take(source, length, summing)))
             tensors, fresh = _targets(header, expected["size"], into or {}, wanted)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise _damaged(f"its header cannot be read ({error})") from None
         with prefaulted(fresh):
             for target in tensors.values():
@@ -289,7 +289,7 @@ def _empty(shape: list[int], dtype: torch.dtype) -> torch.Tensor:
 
     try:
         return torch.empty(shape, dtype=dtype)
-    except RuntimeError as error:  # the file is as it should be: an older one would not fit either
+    except RuntimeError as error:  # no damage: an older one would not fit either
         raise CheckpointError(
             "no-room-to-resume", f"there is no memory for a tensor of {shape}: {error}",
             "raise memory= by the size of the model and its optimizer",
