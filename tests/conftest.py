@@ -23,6 +23,18 @@ hypothesis.settings.load_profile("any-machine")
 
 
 @pytest.fixture(autouse=True)
+def _leave_no_settings() -> Iterator[None]:
+    """Fail a test that leaves variables behind: what comes next in this process obeys them."""
+    before = _settings()
+    yield
+    assert _settings() == before
+
+
+def _settings() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith("GPUKIT_")}
+
+
+@pytest.fixture(autouse=True)
 def _forget_job_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Forget the job files that a test has imported: the next one's have the same names."""
     path = list(sys.path)

@@ -91,25 +91,28 @@ def stormy(file: Path, tmp_path: Path, steps: int, *, streaming: bool = False) -
             ``tests/runtime/test_kill.py`` checks.
     """
     copy = tmp_path / f"stormy_{file.name}"
-    text = file.read_text() + HOLDS.replace("STEPS", str(steps))
-    if streaming:
-        text += f'import os\nos.environ["{Env.SNAPSHOT}"] = "stream"\n'
-    copy.write_text(text)
+    snapshot = f'os.environ["{Env.SNAPSHOT}"] = "stream"' if streaming else ""
+    copy.write_text(
+        file.read_text() + STORMY.replace("STEPS", str(steps)).replace("SNAPSHOT", snapshot)
+    )
     return copy
 
 
-HOLDS = """
-import time
-from gpukit.runtime.checkpoint.metrics import Metrics
+STORMY = """
+def make_stormy(ctx):
+    import os, time
+    from gpukit.runtime.checkpoint.metrics import Metrics
+    at = Metrics.at
+    def at_and_hold(self, step, *more, **options):
+        at(self, step, *more, **options)
+        while ctx.attempt == 1 and step >= STEPS and not ctx.stop_requested:
+            time.sleep(0.01)
+    Metrics.at = at_and_hold
+    SNAPSHOT
 
-at = Metrics.at
-
-def at_and_hold(self, step, *more, **options):
-    at(self, step, *more, **options)
-    while self._ctx.attempt == 1 and step >= STEPS and not self._ctx.stop_requested:
-        time.sleep(0.01)
-
-Metrics.at = at_and_hold
+from gpukit.runtime import context
+if context.current() is not None:  # not in the process that submits it, which runs other tests too
+    make_stormy(context.current())
 """
 
 
