@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -321,22 +322,37 @@ def assert_long_evaluation_is_left(
     assert second.message["result"] == undisturbed.message["result"]
 
 
+def passing(source: str, line: str, *, step: str) -> str:
+    """Return a job that prints ``passes STEP`` in each step, and waits in one to be interrupted.
+
+    Args:
+        source: of the job.
+        line: before which it does so, once a step.
+        step: what the step's number is called there.
+    """
+    indent = " " * (len(line) - len(line.lstrip()))
+    added = f"""print("passes", {step}, flush=True)
+while {step} == 7 and run_info().attempt == 1 and not context.current().stop_requested:
+    time.sleep(0.01)
+"""
+    return source.replace(line, textwrap.indent(added, indent) + line)
+
+
 def assert_ranks_stop_together(
-    make_run: Callable[..., Run], quiet: str, passing: str, arguments: dict[str, Any]
+    make_run: Callable[..., Run], quiet: str, printing: str, arguments: dict[str, Any]
 ) -> None:
     """Assert that two ranks stop at one step after SIGTERM, lose nothing, and end as undisturbed.
 
     Args:
         make_run: makes a run of a source.
         quiet: source of the job.
-        passing: the same, with ``passes STEP`` printed by each rank after each step; the first
-            attempt waits in one after the fifth until it is interrupted.
+        printing: what :func:`passing` made of it.
         arguments: of the job.
     """
     whole = make_run(quiet, arguments=arguments, processes=2)
     code, undisturbed = whole.run()
     assert code == 0, undisturbed.output
-    run = make_run(passing, arguments=arguments, processes=2, grace=30)
+    run = make_run(printing, arguments=arguments, processes=2, grace=30)
     first = run.start(index=0)
     first.wait_for("passes 5")
     first.terminate()

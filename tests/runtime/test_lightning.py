@@ -12,6 +12,7 @@ from tests.runtime.exactness import (
     assert_long_evaluation_is_left,
     assert_ranks_do_not_part,
     assert_ranks_stop_together,
+    passing,
 )
 from tests.runtime.pod import Pod, Run
 
@@ -76,15 +77,7 @@ def main(with_interruptions, workers=0, accumulate=1, devices=1):
 """
 
 
-PASSES = (
-    "        torch.rand(3)",
-    """        print("passes", self.global_step, flush=True)
-        while self.global_step == 7 and run_info().attempt == 1:  # until it is interrupted
-            if context.current().stop_requested:
-                break
-            time.sleep(0.01)
-        torch.rand(3)""",
-)
+PASSING = passing(SOURCE, "        torch.rand(3)", step="self.global_step")
 
 
 @pytest.mark.parametrize(("workers", "accumulate"), [(0, 1), (2, 2)])
@@ -117,17 +110,15 @@ def test_two_ranks_of_lightning_stop_at_one_step_and_resume_exactly(
     make_run: Callable[..., Run],
 ) -> None:
     arguments = {"with_interruptions": False, "devices": 2}
-    assert_ranks_stop_together(make_run, SOURCE, SOURCE.replace(*PASSES), arguments)
+    assert_ranks_stop_together(make_run, SOURCE, PASSING, arguments)
 
 
 def test_two_ranks_of_lightning_never_go_on_from_different_checkpoints(
     make_run: Callable[..., Run],
 ) -> None:
-    passing = SOURCE.replace(*PASSES).replace(
-        "    model = Model()", "    fail_a_read(); model = Model()"
-    )
+    source = PASSING.replace("    model = Model()", "    fail_a_read(); model = Model()")
     arguments = {"with_interruptions": False, "devices": 2}
-    run = make_run(passing + FAILS_A_READ, arguments=arguments, processes=2)
+    run = make_run(source + FAILS_A_READ, arguments=arguments, processes=2)
     assert_ranks_do_not_part(run, lambda pod: pod.wait_for("passes 7"))
 
 

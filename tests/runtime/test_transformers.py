@@ -12,6 +12,7 @@ from gpukit.runtime.store import DirectoryStore
 from tests.runtime.exactness import (
     assert_long_evaluation_is_left,
     assert_ranks_stop_together,
+    passing,
 )
 from tests.runtime.pod import Pod, Run
 
@@ -66,15 +67,7 @@ def main(with_interruptions, options={}):
 """
 
 
-PASSES = (
-    "        super().on_step_end(",
-    """        print("passes", state.global_step, flush=True)
-        while state.global_step == 7 and run_info().attempt == 1:  # until it is interrupted
-            if context.current().stop_requested:
-                break
-            time.sleep(0.01)
-        super().on_step_end(""",
-)
+PASSING = passing(SOURCE, "        super().on_step_end(", step="state.global_step")
 BUSY = {"logging_steps": 3, "eval_strategy": "steps", "eval_steps": 14, "save_strategy": "steps",
         "save_steps": 8}  # fmt: skip
 """Saves at steps with nothing else, with a log, with an evaluation (the last SIGTERM too)."""
@@ -126,6 +119,4 @@ def main(with_interruptions, options={}, linger=False):
 def test_two_ranks_of_a_trainer_stop_at_one_step_and_resume_exactly(
     make_run: Callable[..., Run],
 ) -> None:
-    assert_ranks_stop_together(
-        make_run, SOURCE, SOURCE.replace(*PASSES), {"with_interruptions": False}
-    )
+    assert_ranks_stop_together(make_run, SOURCE, PASSING, {"with_interruptions": False})
