@@ -229,8 +229,10 @@ def test_a_checkpoint_that_crashed_two_attempts_is_passed_over(
         persist(tmp_path, step)
     disk, began, skipped = DirectoryStore(tmp_path), [], ""
     for attempt in (2, 3, 4):
-        found = SyncEngine(disk, Writer("run", attempt)).load_newest()
+        engine = SyncEngine(disk, Writer("run", attempt))
+        found = engine.load_newest()
         assert found is not None
+        engine.begins_at(found.name)
         began.append(found.state["step"])
         skipped = " ".join(found.skipped)
         end = {"cause": "crash", "reason": reason}
