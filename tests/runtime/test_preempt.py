@@ -10,6 +10,7 @@ import pytest
 
 from gpukit.ladder import Cause, ExitCode
 from tests.runtime.exactness import (
+    PER_EPOCH,
     STEPS,
     assert_nothing_was_damaged,
     check_run,
@@ -58,6 +59,26 @@ def test_three_preemptions_in_one_epoch_lose_no_step(
     check_run(run, trace, began, loss_per_attempt=0)
     assert [a.cause for a in run.record.attempts()] == [*[Cause.PREEMPTED] * 3, Cause.FINISHED]
     assert run.record.attempts()[-1].progress.last_step == STEPS
+
+
+def test_sigterm_between_the_epochs_and_their_batches_changes_nothing(
+    make_run: MakeRun, tmp_path: Path
+) -> None:
+    """What the beginning of a pass draws, for its order, is drawn once."""
+    here = "        for x, y in ckpt.batches(loader):"
+    stops = """        if epoch == 1 and run_info().attempt == 1:
+            os.kill(os.getppid(), signal.SIGTERM)
+            while not ckpt.stopping:
+                time.sleep(0.001)
+"""
+    job = source().replace(here, stops + here)
+    run = make_run(job, arguments={"trace": str(tmp_path / "trace")})
+    code, pod = run.run(index=0)
+    assert code == ExitCode.PREEMPTED, pod.output
+    assert pod.message["durable_step"] == PER_EPOCH
+    code, pod = run.run(index=1)
+    assert code == 0, pod.output
+    assert final_weights(run) == reference_weights()
 
 
 @pytest.mark.e2e

@@ -208,8 +208,9 @@ class Checkpointer:
         self._position = replace(self._position, loop=index, batch=skip)
         self._at_rest()
         state = self._source_states.pop(index, None)
-        restore = (lambda: rng.restore(self._resume_rng)) if resumed else (lambda: None)
-        for batch in source.iterate(skip if resumed else None, state, restore):
+        # Batch 0 is of a stop before the pass began: what its beginning draws was not drawn yet.
+        restore = (lambda: rng.restore(self._resume_rng)) if skip else (lambda: None)
+        for batch in source.iterate(skip or None, state, restore):
             self._schedule.step_begins()
             yield batch
             with self._undisturbed():

@@ -39,7 +39,7 @@ class Source(Protocol):
         """Yield the batches from number ``skip`` on.
 
         Args:
-            skip: batches to pass over, 0 too, where the pass was interrupted; None for a new one.
+            skip: batches to pass over where the pass was interrupted; None for a new one.
             state: what :meth:`state` returned when the checkpoint was made; None without one.
             on_position: called in this process once the position is reached, before the first
                 batch is loaded; it restores the random number generators.
