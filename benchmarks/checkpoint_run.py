@@ -45,7 +45,7 @@ def step(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """One step; gradients stay where they are.
 
     Made anew in each step, they would have the allocator give memory back to the kernel and get it
-    again, in some steps and not in others: up to a third of a step, six times what a save costs.
+    again, in some steps and not in others: up to a third of a step, more than what a save costs.
     """
     optimizer.zero_grad(set_to_none=False)
     first: Any = model[0]  # type: ignore[index]

@@ -41,11 +41,11 @@ def cancel(now: bool, sweep: str | None, **params: Any) -> int:
         cancelled = cancel_and_watch(run, now=now)
     else:
         cancelled = run.cancel(now=now)
+        if cancelled:
+            run.wait()
     if not cancelled:
         output.talk(f"{run.name} is not running: {run.status()}")
         return 0
-    if not isinstance(run, ClusterRun):
-        run.wait()
     output.talk(f"{run.name} has left; submit it again to go on from its newest checkpoint")
     return 0
 

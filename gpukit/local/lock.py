@@ -10,7 +10,7 @@ from pathlib import Path
 
 __all__ = ["holder", "release", "take"]
 
-_PATIENCE = 30.0  # seconds; whoever holds it signs at once, but on a busy machine
+_PATIENCE = 30.0  # seconds; whoever holds it signs once the run is in its folder
 
 
 def take(path: Path) -> int | None:

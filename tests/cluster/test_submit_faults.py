@@ -55,6 +55,26 @@ def test_answers_that_are_lost_submit_nothing_twice(desk: Desk, proxy: FaultProx
     assert [len(found[kind]) for kind in ("Job", "ConfigMap", "PersistentVolumeClaim")] == [1, 1, 1]
 
 
+def test_a_budget_is_raised_once_whatever_became_of_the_answer(
+    desk: Desk, proxy: FaultProxy
+) -> None:
+    file = desk.write('checkpoints="new:1Gi", cpu=0.1, memory="256Mi", max_preemptions=1')
+    run = desk.submit(file, "--steps", 10_000, "--pause", 0.1)
+    faults = [
+        lambda: proxy.answer(409, method="PATCH", path="/jobs/"),  # the Job has changed meanwhile
+        lambda: proxy.reset(method="PATCH", path="/jobs/", acted=True),  # the answer is lost
+    ]
+    for allowed, fault in enumerate(faults, start=2):
+        fault()
+        words = ("extend", "--preemptions", "+1", run)
+        extended = desk.gpukit(*words, KUBECONFIG=str(proxy.kubeconfig))
+        assert extended.code == 0, extended.err
+        assert f"may now be preempted {allowed} times" in extended.err
+        assert proxy.pending() == 0
+        assert desk.cluster.get("Job", run)["spec"]["maxFailedIndexes"] == allowed
+    assert desk.gpukit("cancel", "--now", run).code == 0
+
+
 def test_a_watch_that_is_cut_and_one_that_is_too_old(desk: Desk, proxy: FaultProxy) -> None:
     run = desk.submit(desk.write(), "--steps", 30, "--pause", 0.1)
     for _ in range(2):
